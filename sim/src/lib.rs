@@ -1,1 +1,7 @@
-//! Placeholder until its first content lands.
+//! The world around the card: PCIe fabric, SSD models, Ethernet links, initiators, and the card models themselves.
+//!
+//! Everything advances in card clocks (4 ns) and is deterministic: one seed gives one history. `sim` may use every
+//! other crate; nothing uses `sim`.
+
+pub mod card;
+pub mod fabric;

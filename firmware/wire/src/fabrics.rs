@@ -1,0 +1,1 @@
+//! fabrics formats.

@@ -1,0 +1,321 @@
+//! Commands between the host driver and the card's control core.
+//!
+//! The driver places 64-byte [`Command`]s in a submission queue in host memory, rings `SQ_TAIL` in BAR0 and gets 16-byte
+//! [`Completion`]s with a phase bit in a completion queue in host memory, and MSI-X vector 0. Payloads travel through one
+//! buffer in host memory per command (`data`, at most [`MAX_DATA`] bytes), written by the side that `Opcode` says.
+//! This format is Sluice's own; its version is the register map's version.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned, little_endian::{U16, U32, U64}};
+
+/// Most bytes in a command's data buffer.
+pub const MAX_DATA: usize = 4096;
+/// Longest NQN, terminating zero included (NVMe Base 2.1, section 4.7).
+pub const NQN_SIZE: usize = 224;
+
+/// A command.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Command {
+    /// An [`Opcode`]; untrusted until converted.
+    pub opcode: u8,
+    /// Zero.
+    pub flags: u8,
+    /// Chosen by the driver; comes back in the completion.
+    pub cid: U16,
+    /// What the command is about: SSD, subsystem or port number, by opcode.
+    pub index: U32,
+    /// Bus address of the data buffer, or 0.
+    pub data: U64,
+    /// Length of the data buffer in bytes.
+    pub data_len: U32,
+    /// By opcode.
+    pub args: [U32; 11],
+}
+const _: () = assert!(size_of::<Command>() == 64);
+
+/// A completion.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Completion {
+    /// By opcode.
+    pub result: U32,
+    /// By opcode.
+    pub result2: U32,
+    /// Submission queue head after this command.
+    pub sq_head: U16,
+    /// Zero.
+    pub reserved: U16,
+    /// The command's.
+    pub cid: U16,
+    /// Bit 0: phase. Bits 15:1: a [`Status`].
+    pub status: U16,
+}
+const _: () = assert!(size_of::<Completion>() == 16);
+
+/// What a command asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, TryFromBytes, IntoBytes, Immutable, Unaligned, KnownLayout)]
+#[repr(u8)]
+pub enum Opcode {
+    /// Card → data: [`CardInfo`].
+    Identify = 0x01,
+    /// Data → card: [`PortConfig`] for port `index`.
+    PortSet = 0x02,
+    /// Reserves queues for SSD `index`; data → card: nothing; card → data: [`QueuePlace`] for each data core, in order.
+    /// Result: their number. `args[0]`: deepest queue the SSD takes (entries).
+    SsdPrepare = 0x10,
+    /// The queues exist; data → card: [`SsdAttach`].
+    SsdAttach = 0x11,
+    /// The SSD is gone or stopped and writes no more: commands in flight fail cleanly. No data.
+    SsdDetach = 0x12,
+    /// Data → card: [`SubsystemConfig`] for subsystem `index`.
+    SubsystemAdd = 0x20,
+    /// Removes subsystem `index`; its controllers are told and closed.
+    SubsystemRemove = 0x21,
+    /// Data → card: [`NamespaceConfig`] for subsystem `index`.
+    NamespaceAdd = 0x22,
+    /// Removes namespace `args[0]` (NSID) of subsystem `index`.
+    NamespaceRemove = 0x23,
+    /// Allows a host; data → card: its NQN, [`NQN_SIZE`] bytes, zero padded; for subsystem `index`.
+    HostAdd = 0x24,
+    /// Withdraws it.
+    HostRemove = 0x25,
+    /// Makes subsystem `index` reachable at port `args[0]`.
+    ListenerAdd = 0x26,
+    /// Withdraws it.
+    ListenerRemove = 0x27,
+    /// Card → data: [`Counters`] of core `index`.
+    Counters = 0x30,
+    /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
+    NextEvent = 0x31,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum Status {
+    /// Done.
+    Success = 0,
+    /// Opcode unknown.
+    UnknownOpcode = 1,
+    /// `index` or an argument is out of range.
+    BadIndex = 2,
+    /// Data buffer missing or of the wrong length.
+    BadLength = 3,
+    /// A field of the data is out of range; result is its byte offset.
+    BadField = 4,
+    /// A table of the card is full.
+    Full = 5,
+    /// The object exists already.
+    Exists = 6,
+    /// The object does not exist.
+    Missing = 7,
+    /// The object is in use, or another command of this kind is outstanding.
+    InUse = 8,
+    /// The card could not reach the data buffer.
+    BusError = 9,
+}
+
+impl Status {
+    /// The status with this code.
+    #[must_use]
+    pub fn from_code(code: u16) -> Option<Self> {
+        use Status::*;
+        [Success, UnknownOpcode, BadIndex, BadLength, BadField, Full, Exists, Missing, InUse, BusError]
+            .into_iter()
+            .find(|s| *s as u16 == code)
+    }
+}
+
+/// What happened on the card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Event {
+    /// SSD `result2` did not answer a command in time.
+    SsdTimeout = 1,
+    /// A host connected; result2 is its controller number (CNTLID).
+    HostConnected = 2,
+    /// A controller ended in order; result2 is its CNTLID.
+    HostDisconnected = 3,
+    /// A controller was lost (keep-alive or transport); result2 is its CNTLID.
+    HostLost = 4,
+    /// A host was refused; result2 is the status field it was given.
+    HostRefused = 5,
+}
+
+/// What the card is.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct CardInfo {
+    /// Firmware version, ASCII, zero padded.
+    pub firmware: [u8; 16],
+    /// Cores, control core included.
+    pub cores: U16,
+    /// SSDs that can be attached.
+    pub max_ssds: U16,
+    /// Subsystems.
+    pub max_subsystems: U16,
+    /// Namespaces in all.
+    pub max_namespaces: U16,
+    /// Allow-list entries per subsystem.
+    pub max_hosts: U16,
+    /// Ports.
+    pub max_ports: U16,
+    /// Associations (controllers) in all.
+    pub max_controllers: U16,
+    /// Connections per data core.
+    pub max_connections: U16,
+    /// I/O queues per controller.
+    pub max_io_queues: U16,
+    /// Deepest I/O queue, entries.
+    pub max_queue_entries: U16,
+    /// Largest transfer, in bytes.
+    pub max_transfer: U32,
+}
+
+/// One Ethernet port and its addresses.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct PortConfig {
+    /// Own MAC address.
+    pub mac: [u8; 6],
+    /// Largest IP packet, bytes: 1,280 to 9,000.
+    pub mtu: U16,
+    /// IPv4 address, or 0.
+    pub ipv4: [u8; 4],
+    /// Its prefix length.
+    pub ipv4_prefix: u8,
+    /// IPv6 prefix length.
+    pub ipv6_prefix: u8,
+    /// 802.1Q VLAN identifier of this port's own traffic, 0 for untagged.
+    pub vlan: U16,
+    /// IPv4 gateway, or 0.
+    pub ipv4_gateway: [u8; 4],
+    /// IPv6 address, or 0. The link-local address is made from the MAC address.
+    pub ipv6: [u8; 16],
+    /// TCP port for subsystems (4420 as a rule).
+    pub io_port: U16,
+    /// TCP port for discovery (8009 as a rule); discovery is served on `io_port` too.
+    pub discovery_port: U16,
+}
+
+/// Where one queue pair of an SSD lies in packet memory (BAR2 offsets).
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct QueuePlace {
+    /// Submission queue.
+    pub sq: U32,
+    /// Completion queue.
+    pub cq: U32,
+    /// Entries in each.
+    pub entries: U16,
+    /// Data core that drives it (core number, 1 and up).
+    pub core: U16,
+}
+
+/// An SSD whose I/O queues exist: queue `i + 1` is the pair that [`QueuePlace`] `i` described.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SsdAttach {
+    /// Bus address of the SSD's doorbells (BAR0 + 1000h).
+    pub doorbells: U64,
+    /// Bytes between doorbells (4 << CAP.DSTRD).
+    pub doorbell_stride: U32,
+    /// Largest transfer in bytes (MDTS), a multiple of 4,096; 0 for no limit.
+    pub max_transfer: U32,
+    /// Queue pairs created.
+    pub queues: U16,
+    /// Optional NVM commands (ONCS of Identify Controller).
+    pub oncs: U16,
+    /// Volatile write cache (VWC of Identify Controller).
+    pub vwc: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// Give up on a command after this many milliseconds.
+    pub timeout_ms: U32,
+}
+
+/// A subsystem.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SubsystemConfig {
+    /// NQN, zero padded.
+    pub nqn: [u8; NQN_SIZE],
+    /// Serial number, ASCII, space padded.
+    pub serial: [u8; 20],
+    /// Model number, ASCII, space padded.
+    pub model: [u8; 40],
+    /// 1: every host may connect; 0: those of the allow-list.
+    pub allow_any_host: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// A namespace: a range of blocks of an SSD's namespace.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct NamespaceConfig {
+    /// NSID towards hosts, 1 and up.
+    pub nsid: U32,
+    /// SSD number.
+    pub ssd: U32,
+    /// NSID on the SSD.
+    pub ssd_nsid: U32,
+    /// First block on the SSD.
+    pub first_block: U64,
+    /// Blocks (NSZE).
+    pub blocks: U64,
+    /// log2 of the block size: 9 or 12.
+    pub block_shift: u8,
+    /// Bit 0: read-only. Bit 1: Dataset Management works. Bit 2: Write Zeroes works. Bit 3: Compare works.
+    pub flags: u8,
+    /// ANA group, 1 and up.
+    pub ana_group: U16,
+    /// NGUID.
+    pub nguid: [u8; 16],
+    /// EUI-64.
+    pub eui64: [u8; 8],
+    /// UUID.
+    pub uuid: [u8; 16],
+}
+
+/// What one core counted since it started. All are running totals.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Counters {
+    /// Read commands completed, and their bytes.
+    pub reads: U64,
+    /// Bytes read.
+    pub read_bytes: U64,
+    /// Write commands completed.
+    pub writes: U64,
+    /// Bytes written.
+    pub write_bytes: U64,
+    /// Other I/O commands completed.
+    pub other_io: U64,
+    /// Admin and Fabrics commands completed.
+    pub admin: U64,
+    /// Commands completed with an error status.
+    pub errors: U64,
+    /// TCP connections open now.
+    pub connections: U64,
+    /// TCP connections accepted.
+    pub accepted: U64,
+    /// TCP connections refused or dropped for want of room.
+    pub refused: U64,
+    /// TCP segments retransmitted.
+    pub retransmits: U64,
+    /// Frames dropped by this core's protocol machines.
+    pub dropped: U64,
+    /// Header digest errors.
+    pub header_digest_errors: U64,
+    /// Data digest errors.
+    pub data_digest_errors: U64,
+    /// Connections ended by a TermReq, either way.
+    pub term_reqs: U64,
+    /// SSD commands that timed out.
+    pub ssd_timeouts: U64,
+    /// Commands that had to wait for pages or queue entries.
+    pub waits: U64,
+    /// Passes of the main loop.
+    pub loops: U64,
+}
