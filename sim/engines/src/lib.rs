@@ -1,0 +1,10 @@
+//! Software models of the card's rx and tx engines, bit for bit as `docs/card.md` sections 3 and 4 describe them.
+//! The functional card runs on them, and protocol tests put them between a machine and a peer's frames.
+//! Buffers, queues and counters are the caller's; nothing here knows of time.
+#![forbid(unsafe_code)]
+
+mod rx;
+mod tx;
+
+pub use rx::{DropReason, MAX_FRAME, parse};
+pub use tx::transmit;
