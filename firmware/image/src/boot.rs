@@ -1,0 +1,53 @@
+//! Reset and trap entry. Ibex takes exceptions at boot address + 0, NMI at + 7Ch, and its first instruction at + 80h
+//! (Ibex documentation, "Exceptions and Interrupts"; the boot address of this card is 0).
+//!
+//! No interrupt is ever enabled: the loop polls. Any entry to a vector is therefore a fault.
+#![allow(unsafe_code, reason = "leaf module: assembly")]
+
+use core::arch::global_asm;
+
+global_asm!(
+    r#"
+    .section .vectors, "ax"
+    .global _vectors
+    .option push
+    .option norvc
+_vectors:
+    .rept 32
+    j     _trap
+    .endr
+    /* 0x80: reset */
+    j     _start
+    .option pop
+
+    .section .text.boot, "ax"
+    .balign 4
+_start:
+    la    sp, __stack_top
+    la    a0, __bss_start
+    la    a1, __bss_end
+    /* .bss is a multiple of 16 bytes */
+1:  bgeu  a0, a1, 2f
+    sw    zero, 0(a0)
+    sw    zero, 4(a0)
+    sw    zero, 8(a0)
+    sw    zero, 12(a0)
+    addi  a0, a0, 16
+    j     1b
+2:  call  {main}
+3:  j     3b
+
+    /* Never returns, so nothing is saved; the stack may be what broke and is started anew. */
+_trap:
+    csrr  a0, mcause
+    csrr  a1, mepc
+    csrr  a2, mtval
+    mv    a3, ra
+    mv    a4, sp
+    la    sp, __stack_top
+    call  {trap}
+4:  j     4b
+"#,
+    main = sym crate::main,
+    trap = sym crate::trap::trap,
+);
