@@ -1,1 +1,74 @@
-//! Placeholder until its first content lands.
+//! How the host driver reaches a PCIe device: its BARs, memory the device can reach, its interrupts, and the time.
+//!
+//! These traits are all that `sluice-driver` knows of the machine, so the same driver runs over VFIO and over a
+//! simulated fabric. Nothing here is asynchronous: every call returns when it is done, and a simulation advances its
+//! world inside the call. Implementations take `&self`; one device is used by one thread at a time.
+#![forbid(unsafe_code)]
+
+mod bar;
+mod clock;
+mod dma;
+mod irq;
+pub mod testing;
+
+pub use bar::{Bar, BarError, all_ones32, all_ones64};
+pub use clock::{Clock, SystemClock};
+pub use dma::{Dma, DmaBuffer, DmaError};
+pub use irq::{Irq, IrqError};
+
+/// A PCIe function, open and with bus mastering on.
+pub trait Device {
+    /// What to call it in messages: a PCI address such as `0000:01:00.0`, or a simulated device's name.
+    fn name(&self) -> &str;
+
+    /// Base address register `index` (0 to 5); a 64-bit BAR goes by the lower of its two.
+    ///
+    /// # Errors
+    /// [`BarError::Absent`] if the device has no such memory BAR.
+    fn bar(&self, index: u8) -> Result<&dyn Bar, BarError>;
+
+    /// Memory the device can reach.
+    fn dma(&self) -> &dyn Dma;
+
+    /// Its interrupts.
+    fn irq(&self) -> &dyn Irq;
+
+    /// The time that its timeouts are measured in.
+    fn clock(&self) -> &dyn Clock;
+}
+
+impl<T: Device + ?Sized> Device for Box<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn bar(&self, index: u8) -> Result<&dyn Bar, BarError> {
+        (**self).bar(index)
+    }
+    fn dma(&self) -> &dyn Dma {
+        (**self).dma()
+    }
+    fn irq(&self) -> &dyn Irq {
+        (**self).irq()
+    }
+    fn clock(&self) -> &dyn Clock {
+        (**self).clock()
+    }
+}
+
+impl<T: Device + ?Sized> Device for std::rc::Rc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn bar(&self, index: u8) -> Result<&dyn Bar, BarError> {
+        (**self).bar(index)
+    }
+    fn dma(&self) -> &dyn Dma {
+        (**self).dma()
+    }
+    fn irq(&self) -> &dyn Irq {
+        (**self).irq()
+    }
+    fn clock(&self) -> &dyn Clock {
+        (**self).clock()
+    }
+}

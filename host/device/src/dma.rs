@@ -1,0 +1,93 @@
+//! Host memory that a device reads and writes by itself.
+
+/// A source of such memory.
+pub trait Dma {
+    /// Gives `len` bytes (more than 0) of zeroed memory, contiguous for the device, at a bus address that is a multiple
+    /// of `align` (a power of two). Given back when the buffer is dropped.
+    ///
+    /// # Errors
+    /// [`DmaError`] if there is none, or the request makes no sense.
+    fn alloc(&self, len: usize, align: usize) -> Result<Box<dyn DmaBuffer>, DmaError>;
+}
+
+/// Memory shared with a device. Every access is made once, as written, since the device may change the bytes at any
+/// time; nothing may be concluded from reading the same byte twice.
+pub trait DmaBuffer {
+    /// Bus address of the first byte.
+    fn bus(&self) -> u64;
+
+    /// Length in bytes.
+    fn len(&self) -> usize;
+
+    /// Copies out.
+    ///
+    /// # Errors
+    /// [`DmaError::OutOfRange`].
+    fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), DmaError>;
+
+    /// Copies in.
+    ///
+    /// # Errors
+    /// [`DmaError::OutOfRange`].
+    fn write(&self, offset: usize, from: &[u8]) -> Result<(), DmaError>;
+
+    /// Reads one aligned little-endian word in one access; reads that follow see at least what the device had written
+    /// before it wrote that word (acquire ordering).
+    ///
+    /// # Errors
+    /// [`DmaError::OutOfRange`].
+    fn read32(&self, offset: usize) -> Result<u32, DmaError>;
+
+    /// Buffers are never empty.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks that `len` bytes at `offset` are in the buffer.
+    ///
+    /// # Errors
+    /// [`DmaError::OutOfRange`].
+    fn check(&self, offset: usize, len: usize) -> Result<(), DmaError> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(DmaError::OutOfRange {
+                offset,
+                len,
+                buffer: self.len(),
+            }),
+        }
+    }
+}
+
+/// Memory could not be had or reached.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DmaError {
+    /// Outside the buffer.
+    #[error("{len} bytes at {offset:#x} do not fit in a buffer of {buffer:#x} bytes")]
+    OutOfRange {
+        /// Asked for.
+        offset: usize,
+        /// Asked for.
+        len: usize,
+        /// What there is.
+        buffer: usize,
+    },
+    /// Not a length and alignment that make sense.
+    #[error(
+        "cannot allocate {len} bytes aligned to {align}: the length must be above 0, the alignment a power of two"
+    )]
+    BadRequest {
+        /// Asked for.
+        len: usize,
+        /// Asked for.
+        align: usize,
+    },
+    /// Nothing left.
+    #[error("no {len} bytes of device-visible memory left: {reason}")]
+    Exhausted {
+        /// Asked for.
+        len: usize,
+        /// What the backend said, and what to do (raise the locked-memory limit, for one).
+        reason: String,
+    },
+}
