@@ -54,7 +54,8 @@
 ///   output pm_req_t pm_req_o, input pm_rsp_t pm_rsp_i,               // reads only
 ///   output logic tx_valid_o, input logic tx_ready_i, output logic [127:0] tx_data_o, output logic [15:0] tx_keep_o,
 ///   output logic tx_last_o,
-///   output logic cnt_frame_o, output logic [13:0] cnt_bytes_o);
+///   output logic cnt_frame_o, output logic [13:0] cnt_bytes_o,
+///   output logic cnt_bad_o);                                          // malformed job: completed, nothing sent
 ///   Once a frame's first beat was taken, tx_valid_o stays high until its last beat is taken (no holes).
 ///
 /// module sluice_mover #(parameter int unsigned NumCores = 2, parameter int unsigned CrcContexts = 256) (
