@@ -1,0 +1,204 @@
+// Generated from hdl-bindings/rdl/bar0.rdl by hdl-bindings/gen/generate.py; do not edit.
+#ifndef SLUICE_BAR0_H
+#define SLUICE_BAR0_H
+
+/* Magic */
+#define SLUICE_BAR0_MAGIC 0x0u
+/* Map version */
+#define SLUICE_BAR0_MAP_VERSION 0x4u
+/* Build */
+#define SLUICE_BAR0_BUILD 0x8u
+/* Features */
+#define SLUICE_BAR0_FEATURES 0xcu
+/* TCP segmentation and checksums in tx. */
+#define SLUICE_BAR0_FEATURES_TX_SEGMENT_SHIFT 0
+#define SLUICE_BAR0_FEATURES_TX_SEGMENT_MASK 0x1u
+/* TCP, UDP and ICMP checksums verified in rx. */
+#define SLUICE_BAR0_FEATURES_RX_CHECKSUM_SHIFT 1
+#define SLUICE_BAR0_FEATURES_RX_CHECKSUM_MASK 0x2u
+/* CRC32C in the mover. */
+#define SLUICE_BAR0_FEATURES_MOVER_CRC32C_SHIFT 2
+#define SLUICE_BAR0_FEATURES_MOVER_CRC32C_MASK 0x4u
+/* Cores can sleep until an event. */
+#define SLUICE_BAR0_FEATURES_CORE_SLEEP_SHIFT 3
+#define SLUICE_BAR0_FEATURES_CORE_SLEEP_MASK 0x8u
+/* Numbers */
+#define SLUICE_BAR0_NUMBERS 0x10u
+/* Cores, the control core included. */
+#define SLUICE_BAR0_NUMBERS_CORES_SHIFT 0
+#define SLUICE_BAR0_NUMBERS_CORES_MASK 0xffu
+/* Host queue pairs. */
+#define SLUICE_BAR0_NUMBERS_QUEUES_SHIFT 8
+#define SLUICE_BAR0_NUMBERS_QUEUES_MASK 0xff00u
+/* MSI-X vectors. */
+#define SLUICE_BAR0_NUMBERS_VECTORS_SHIFT 16
+#define SLUICE_BAR0_NUMBERS_VECTORS_MASK 0xff0000u
+/* Doorbell slots. */
+#define SLUICE_BAR0_NUMBERS_DOORBELLS_SHIFT 24
+#define SLUICE_BAR0_NUMBERS_DOORBELLS_MASK 0xff000000u
+/* TCM size */
+#define SLUICE_BAR0_TCM_SIZE 0x14u
+/* Packet memory size */
+#define SLUICE_BAR0_PM_SIZE 0x18u
+/* Control */
+#define SLUICE_BAR0_CTRL 0x20u
+/* 1: the cores run. 0: cores, queues and engines are held in reset; registers and memories keep their contents. */
+#define SLUICE_BAR0_CTRL_RUN_SHIFT 0
+#define SLUICE_BAR0_CTRL_RUN_MASK 0x1u
+/* Write 1: this block goes back to its reset values, run and counters included. */
+#define SLUICE_BAR0_CTRL_SOFT_RESET_SHIFT 1
+#define SLUICE_BAR0_CTRL_SOFT_RESET_MASK 0x2u
+/* Firmware status */
+#define SLUICE_BAR0_FW_STATUS 0x24u
+/* Load address */
+#define SLUICE_BAR0_LOAD_ADDR 0x28u
+/* TCM byte address of the next load, a multiple of 4; advances by 4 with every write of LOAD_DATA. */
+#define SLUICE_BAR0_LOAD_ADDR_ADDRESS_SHIFT 0
+#define SLUICE_BAR0_LOAD_ADDR_ADDRESS_MASK 0xfffffu
+/* Load data */
+#define SLUICE_BAR0_LOAD_DATA 0x2cu
+/* Watchdog */
+#define SLUICE_BAR0_WATCHDOG 0x30u
+/* Raise interrupt */
+#define SLUICE_BAR0_IRQ 0x34u
+/* Writing raises this MSI-X vector; for the firmware. */
+#define SLUICE_BAR0_IRQ_VECTOR_SHIFT 0
+#define SLUICE_BAR0_IRQ_VECTOR_MASK 0x1fu
+/* Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0. */
+#define SLUICE_BAR0_SQ_BASE_LO 0x40u
+/* Submission queue, high. Bits 63:32. */
+#define SLUICE_BAR0_SQ_BASE_HI 0x44u
+/* Completion queue, low. Bus address of the completion queue (16-byte entries), bits 31:0. */
+#define SLUICE_BAR0_CQ_BASE_LO 0x48u
+/* Completion queue, high. Bits 63:32. */
+#define SLUICE_BAR0_CQ_BASE_HI 0x4cu
+/* Queue entries */
+#define SLUICE_BAR0_QUEUE_ENTRIES 0x50u
+/* Entries in each of the two queues. */
+#define SLUICE_BAR0_QUEUE_ENTRIES_ENTRIES_SHIFT 0
+#define SLUICE_BAR0_QUEUE_ENTRIES_ENTRIES_MASK 0xffffu
+/* Queue enable */
+#define SLUICE_BAR0_QUEUE_ENABLE 0x54u
+/* The host has filled in the rest. Writing sets EVENTS.host of core 0. */
+#define SLUICE_BAR0_QUEUE_ENABLE_ENABLE_SHIFT 0
+#define SLUICE_BAR0_QUEUE_ENABLE_ENABLE_MASK 0x1u
+/* Submission tail */
+#define SLUICE_BAR0_SQ_TAIL 0x58u
+/* Doorbell: index after the newest submission. Writing sets EVENTS.host of core 0. */
+#define SLUICE_BAR0_SQ_TAIL_TAIL_SHIFT 0
+#define SLUICE_BAR0_SQ_TAIL_TAIL_MASK 0xffffu
+/* Packet memory on the bus, low. Bus address at which devices reach packet memory, bits 31:0. */
+#define SLUICE_BAR0_PM_BUS_LO 0x60u
+/* Packet memory on the bus, high. Bits 63:32. */
+#define SLUICE_BAR0_PM_BUS_HI 0x64u
+/* MAC address, low */
+#define SLUICE_BAR0_MAC_LO 0x70u
+/* MAC address, high */
+#define SLUICE_BAR0_MAC_HI 0x74u
+/* First 2 bytes; the first byte on the wire in bits 15:8. */
+#define SLUICE_BAR0_MAC_HI_MAC_SHIFT 0
+#define SLUICE_BAR0_MAC_HI_MAC_MASK 0xffffu
+/* MTU */
+#define SLUICE_BAR0_MTU 0x78u
+/* Largest IP packet, in bytes; for the firmware. */
+#define SLUICE_BAR0_MTU_MTU_SHIFT 0
+#define SLUICE_BAR0_MTU_MTU_MASK 0xffffu
+/* Core window, selection */
+#define SLUICE_BAR0_CORE_SELECT 0x80u
+/* Core. */
+#define SLUICE_BAR0_CORE_SELECT_CORE_SHIFT 0
+#define SLUICE_BAR0_CORE_SELECT_CORE_MASK 0x1fu
+/* 0 to 7: phase counter; 8: payload accesses; 9: frame loads; 10: watchdog expired; 11: state (bit 0 sleeping, bit 1 fault). */
+#define SLUICE_BAR0_CORE_SELECT_COUNTER_SHIFT 8
+#define SLUICE_BAR0_CORE_SELECT_COUNTER_MASK 0xf00u
+/* Core window, value */
+#define SLUICE_BAR0_CORE_VALUE 0x84u
+/* Frames received. Frames delivered to a core. */
+#define SLUICE_BAR0_RX_FRAMES 0x100u
+/* Frames sent */
+#define SLUICE_BAR0_TX_FRAMES 0x104u
+/* Moves. Move jobs completed. */
+#define SLUICE_BAR0_MOVES 0x108u
+/* PAUSE frames. PAUSE and PFC frames seen. */
+#define SLUICE_BAR0_PAUSE_FRAMES 0x10cu
+/* Bytes received. Frame bytes delivered, FCS excluded. */
+#define SLUICE_BAR0_RX_BYTES 0x110u
+/* Bytes sent. Frame bytes sent, FCS excluded. */
+#define SLUICE_BAR0_TX_BYTES 0x118u
+/* Bytes moved */
+#define SLUICE_BAR0_MOVE_BYTES 0x120u
+/* Inbound reads. Beats (up to 16 bytes) read from the card over PCIe. */
+#define SLUICE_BAR0_PCIE_IN_READS 0x130u
+/* Inbound writes. Beats written to the card over PCIe. */
+#define SLUICE_BAR0_PCIE_IN_WRITES 0x134u
+/* Outbound reads. Beats read by the card over PCIe. */
+#define SLUICE_BAR0_PCIE_OUT_READS 0x138u
+/* Outbound writes. Beats written by the card over PCIe, doorbells and MSI-X included. */
+#define SLUICE_BAR0_PCIE_OUT_WRITES 0x13cu
+/* PAUSE time */
+#define SLUICE_BAR0_PAUSE_TIME 0x140u
+/* Quanta (512 bit times) asked for by the last PAUSE frame. */
+#define SLUICE_BAR0_PAUSE_TIME_QUANTA_SHIFT 0
+#define SLUICE_BAR0_PAUSE_TIME_QUANTA_MASK 0xffffu
+/* Dropped: length. Longer than 9,216 or shorter than 14 bytes. */
+#define SLUICE_BAR0_DROP_LENGTH 0x180u
+/* Dropped: EtherType. Neither ARP nor IPv4 nor IPv6. */
+#define SLUICE_BAR0_DROP_ETHERTYPE 0x184u
+/* Dropped: IPv4 header. Version, IHL, total length or header checksum. */
+#define SLUICE_BAR0_DROP_IPV4 0x188u
+/* Dropped: IPv6 header. Version or payload length. */
+#define SLUICE_BAR0_DROP_IPV6 0x18cu
+/* Dropped: fragment */
+#define SLUICE_BAR0_DROP_FRAGMENT 0x190u
+/* Dropped: checksum. TCP, UDP or ICMP checksum wrong. */
+#define SLUICE_BAR0_DROP_CHECKSUM 0x194u
+/* Dropped: not for us. Destination MAC address of somebody else. */
+#define SLUICE_BAR0_DROP_NOT_FOR_US 0x198u
+/* Consumed: PAUSE. PAUSE and PFC frames, which no core sees. */
+#define SLUICE_BAR0_DROP_PAUSE 0x19cu
+/* Dropped: no buffer */
+#define SLUICE_BAR0_DROP_NO_BUFFER 0x1a0u
+/* Dropped: queue full. The core's descriptor queue was full. */
+#define SLUICE_BAR0_DROP_QUEUE_FULL 0x1a4u
+/* Dropped: L4 header. TCP or UDP header does not fit the packet, or TCP data offset below 5. */
+#define SLUICE_BAR0_DROP_L4_HEADER 0x1a8u
+/* Dropped: overrun. The rx engine's input buffer ran over. */
+#define SLUICE_BAR0_DROP_OVERRUN 0x1acu
+/* Steering entry */
+#define SLUICE_BAR0_STEER_ENTRY 0x200u
+#define SLUICE_BAR0_STEER_ENTRY_COUNT 128u
+#define SLUICE_BAR0_STEER_ENTRY_STRIDE 0x4u
+/* Core that gets TCP frames whose flow hash bits 6:0 are this entry's index. Not cleared by soft reset. */
+#define SLUICE_BAR0_STEER_ENTRY_CORE_SHIFT 0
+#define SLUICE_BAR0_STEER_ENTRY_CORE_MASK 0x1fu
+/* Bus address, low */
+#define SLUICE_BAR0_DOORBELL_SLOT_LO 0x400u
+#define SLUICE_BAR0_DOORBELL_SLOT_LO_COUNT 64u
+#define SLUICE_BAR0_DOORBELL_SLOT_LO_STRIDE 0x8u
+/* Bus address, high */
+#define SLUICE_BAR0_DOORBELL_SLOT_HI 0x404u
+#define SLUICE_BAR0_DOORBELL_SLOT_HI_COUNT 64u
+#define SLUICE_BAR0_DOORBELL_SLOT_HI_STRIDE 0x8u
+/* Message address */
+#define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO 0x8000u
+#define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO_COUNT 32u
+#define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO_STRIDE 0x10u
+/* Message upper address */
+#define SLUICE_BAR0_MSIX_ENTRY_ADDR_HI 0x8004u
+#define SLUICE_BAR0_MSIX_ENTRY_ADDR_HI_COUNT 32u
+#define SLUICE_BAR0_MSIX_ENTRY_ADDR_HI_STRIDE 0x10u
+/* Message data */
+#define SLUICE_BAR0_MSIX_ENTRY_DATA 0x8008u
+#define SLUICE_BAR0_MSIX_ENTRY_DATA_COUNT 32u
+#define SLUICE_BAR0_MSIX_ENTRY_DATA_STRIDE 0x10u
+/* Vector control */
+#define SLUICE_BAR0_MSIX_ENTRY_CONTROL 0x800cu
+#define SLUICE_BAR0_MSIX_ENTRY_CONTROL_COUNT 32u
+#define SLUICE_BAR0_MSIX_ENTRY_CONTROL_STRIDE 0x10u
+/* 1: the vector is masked. All are after reset. */
+#define SLUICE_BAR0_MSIX_ENTRY_CONTROL_MASKED_SHIFT 0
+#define SLUICE_BAR0_MSIX_ENTRY_CONTROL_MASKED_MASK 0x1u
+/* Pending bits */
+#define SLUICE_BAR0_MSIX_PENDING 0xc000u
+
+#endif /* SLUICE_BAR0_H */

@@ -1,0 +1,530 @@
+//! Generated from hdl-bindings/rdl/bar0.rdl by hdl-bindings/gen/generate.py; do not edit.
+//!
+//! Card registers. BAR0 as the host sees it; the cores see the same block at 9000_0000.
+
+use bitfield::bitfield;
+use core::mem::offset_of;
+use volatile_register::{RO, RW, WO};
+
+/// Byte offset of `MAGIC`: magic.
+pub const MAGIC_OFFSET: u32 = 0x0;
+/// Byte offset of `MAP_VERSION`: map version.
+pub const MAP_VERSION_OFFSET: u32 = 0x4;
+/// Byte offset of `BUILD`: build.
+pub const BUILD_OFFSET: u32 = 0x8;
+/// Byte offset of `FEATURES`: features.
+pub const FEATURES_OFFSET: u32 = 0xc;
+/// Byte offset of `NUMBERS`: numbers.
+pub const NUMBERS_OFFSET: u32 = 0x10;
+/// Byte offset of `TCM_SIZE`: tcm size.
+pub const TCM_SIZE_OFFSET: u32 = 0x14;
+/// Byte offset of `PM_SIZE`: packet memory size.
+pub const PM_SIZE_OFFSET: u32 = 0x18;
+/// Byte offset of `CTRL`: control.
+pub const CTRL_OFFSET: u32 = 0x20;
+/// Byte offset of `FW_STATUS`: firmware status.
+pub const FW_STATUS_OFFSET: u32 = 0x24;
+/// Byte offset of `LOAD_ADDR`: load address.
+pub const LOAD_ADDR_OFFSET: u32 = 0x28;
+/// Byte offset of `LOAD_DATA`: load data.
+pub const LOAD_DATA_OFFSET: u32 = 0x2c;
+/// Byte offset of `WATCHDOG`: watchdog.
+pub const WATCHDOG_OFFSET: u32 = 0x30;
+/// Byte offset of `IRQ`: raise interrupt.
+pub const IRQ_OFFSET: u32 = 0x34;
+/// Byte offset of `SQ_BASE_LO`: submission queue, low.
+pub const SQ_BASE_LO_OFFSET: u32 = 0x40;
+/// Byte offset of `SQ_BASE_HI`: submission queue, high.
+pub const SQ_BASE_HI_OFFSET: u32 = 0x44;
+/// Byte offset of `CQ_BASE_LO`: completion queue, low.
+pub const CQ_BASE_LO_OFFSET: u32 = 0x48;
+/// Byte offset of `CQ_BASE_HI`: completion queue, high.
+pub const CQ_BASE_HI_OFFSET: u32 = 0x4c;
+/// Byte offset of `QUEUE_ENTRIES`: queue entries.
+pub const QUEUE_ENTRIES_OFFSET: u32 = 0x50;
+/// Byte offset of `QUEUE_ENABLE`: queue enable.
+pub const QUEUE_ENABLE_OFFSET: u32 = 0x54;
+/// Byte offset of `SQ_TAIL`: submission tail.
+pub const SQ_TAIL_OFFSET: u32 = 0x58;
+/// Byte offset of `PM_BUS_LO`: packet memory on the bus, low.
+pub const PM_BUS_LO_OFFSET: u32 = 0x60;
+/// Byte offset of `PM_BUS_HI`: packet memory on the bus, high.
+pub const PM_BUS_HI_OFFSET: u32 = 0x64;
+/// Byte offset of `MAC_LO`: mac address, low.
+pub const MAC_LO_OFFSET: u32 = 0x70;
+/// Byte offset of `MAC_HI`: mac address, high.
+pub const MAC_HI_OFFSET: u32 = 0x74;
+/// Byte offset of `MTU`: mtu.
+pub const MTU_OFFSET: u32 = 0x78;
+/// Byte offset of `CORE_SELECT`: core window, selection.
+pub const CORE_SELECT_OFFSET: u32 = 0x80;
+/// Byte offset of `CORE_VALUE`: core window, value.
+pub const CORE_VALUE_OFFSET: u32 = 0x84;
+/// Byte offset of `RX_FRAMES`: frames received.
+pub const RX_FRAMES_OFFSET: u32 = 0x100;
+/// Byte offset of `TX_FRAMES`: frames sent.
+pub const TX_FRAMES_OFFSET: u32 = 0x104;
+/// Byte offset of `MOVES`: moves.
+pub const MOVES_OFFSET: u32 = 0x108;
+/// Byte offset of `PAUSE_FRAMES`: pause frames.
+pub const PAUSE_FRAMES_OFFSET: u32 = 0x10c;
+/// Byte offset of `RX_BYTES`: bytes received.
+pub const RX_BYTES_OFFSET: u32 = 0x110;
+/// Byte offset of `TX_BYTES`: bytes sent.
+pub const TX_BYTES_OFFSET: u32 = 0x118;
+/// Byte offset of `MOVE_BYTES`: bytes moved.
+pub const MOVE_BYTES_OFFSET: u32 = 0x120;
+/// Byte offset of `PCIE_IN_READS`: inbound reads.
+pub const PCIE_IN_READS_OFFSET: u32 = 0x130;
+/// Byte offset of `PCIE_IN_WRITES`: inbound writes.
+pub const PCIE_IN_WRITES_OFFSET: u32 = 0x134;
+/// Byte offset of `PCIE_OUT_READS`: outbound reads.
+pub const PCIE_OUT_READS_OFFSET: u32 = 0x138;
+/// Byte offset of `PCIE_OUT_WRITES`: outbound writes.
+pub const PCIE_OUT_WRITES_OFFSET: u32 = 0x13c;
+/// Byte offset of `PAUSE_TIME`: pause time.
+pub const PAUSE_TIME_OFFSET: u32 = 0x140;
+/// Byte offset of `DROP_LENGTH`: dropped: length.
+pub const DROP_LENGTH_OFFSET: u32 = 0x180;
+/// Byte offset of `DROP_ETHERTYPE`: dropped: ethertype.
+pub const DROP_ETHERTYPE_OFFSET: u32 = 0x184;
+/// Byte offset of `DROP_IPV4`: dropped: ipv4 header.
+pub const DROP_IPV4_OFFSET: u32 = 0x188;
+/// Byte offset of `DROP_IPV6`: dropped: ipv6 header.
+pub const DROP_IPV6_OFFSET: u32 = 0x18c;
+/// Byte offset of `DROP_FRAGMENT`: dropped: fragment.
+pub const DROP_FRAGMENT_OFFSET: u32 = 0x190;
+/// Byte offset of `DROP_CHECKSUM`: dropped: checksum.
+pub const DROP_CHECKSUM_OFFSET: u32 = 0x194;
+/// Byte offset of `DROP_NOT_FOR_US`: dropped: not for us.
+pub const DROP_NOT_FOR_US_OFFSET: u32 = 0x198;
+/// Byte offset of `DROP_PAUSE`: consumed: pause.
+pub const DROP_PAUSE_OFFSET: u32 = 0x19c;
+/// Byte offset of `DROP_NO_BUFFER`: dropped: no buffer.
+pub const DROP_NO_BUFFER_OFFSET: u32 = 0x1a0;
+/// Byte offset of `DROP_QUEUE_FULL`: dropped: queue full.
+pub const DROP_QUEUE_FULL_OFFSET: u32 = 0x1a4;
+/// Byte offset of `DROP_L4_HEADER`: dropped: l4 header.
+pub const DROP_L4_HEADER_OFFSET: u32 = 0x1a8;
+/// Byte offset of `DROP_OVERRUN`: dropped: overrun.
+pub const DROP_OVERRUN_OFFSET: u32 = 0x1ac;
+/// Byte offset of `STEER_ENTRY`: steering entry.
+pub const STEER_ENTRY_OFFSET: u32 = 0x200;
+/// Instances of `STEER_ENTRY`.
+pub const STEER_ENTRY_COUNT: u32 = 128;
+/// Bytes from one `STEER_ENTRY` to the next.
+pub const STEER_ENTRY_STRIDE: u32 = 0x4;
+/// Byte offset of `DOORBELL_SLOT_LO`: bus address, low.
+pub const DOORBELL_SLOT_LO_OFFSET: u32 = 0x400;
+/// Instances of `DOORBELL_SLOT_LO`.
+pub const DOORBELL_SLOT_LO_COUNT: u32 = 64;
+/// Bytes from one `DOORBELL_SLOT_LO` to the next.
+pub const DOORBELL_SLOT_LO_STRIDE: u32 = 0x8;
+/// Byte offset of `DOORBELL_SLOT_HI`: bus address, high.
+pub const DOORBELL_SLOT_HI_OFFSET: u32 = 0x404;
+/// Instances of `DOORBELL_SLOT_HI`.
+pub const DOORBELL_SLOT_HI_COUNT: u32 = 64;
+/// Bytes from one `DOORBELL_SLOT_HI` to the next.
+pub const DOORBELL_SLOT_HI_STRIDE: u32 = 0x8;
+/// Byte offset of `MSIX_ENTRY_ADDR_LO`: message address.
+pub const MSIX_ENTRY_ADDR_LO_OFFSET: u32 = 0x8000;
+/// Instances of `MSIX_ENTRY_ADDR_LO`.
+pub const MSIX_ENTRY_ADDR_LO_COUNT: u32 = 32;
+/// Bytes from one `MSIX_ENTRY_ADDR_LO` to the next.
+pub const MSIX_ENTRY_ADDR_LO_STRIDE: u32 = 0x10;
+/// Byte offset of `MSIX_ENTRY_ADDR_HI`: message upper address.
+pub const MSIX_ENTRY_ADDR_HI_OFFSET: u32 = 0x8004;
+/// Instances of `MSIX_ENTRY_ADDR_HI`.
+pub const MSIX_ENTRY_ADDR_HI_COUNT: u32 = 32;
+/// Bytes from one `MSIX_ENTRY_ADDR_HI` to the next.
+pub const MSIX_ENTRY_ADDR_HI_STRIDE: u32 = 0x10;
+/// Byte offset of `MSIX_ENTRY_DATA`: message data.
+pub const MSIX_ENTRY_DATA_OFFSET: u32 = 0x8008;
+/// Instances of `MSIX_ENTRY_DATA`.
+pub const MSIX_ENTRY_DATA_COUNT: u32 = 32;
+/// Bytes from one `MSIX_ENTRY_DATA` to the next.
+pub const MSIX_ENTRY_DATA_STRIDE: u32 = 0x10;
+/// Byte offset of `MSIX_ENTRY_CONTROL`: vector control.
+pub const MSIX_ENTRY_CONTROL_OFFSET: u32 = 0x800c;
+/// Instances of `MSIX_ENTRY_CONTROL`.
+pub const MSIX_ENTRY_CONTROL_COUNT: u32 = 32;
+/// Bytes from one `MSIX_ENTRY_CONTROL` to the next.
+pub const MSIX_ENTRY_CONTROL_STRIDE: u32 = 0x10;
+/// Byte offset of `MSIX_PENDING`: pending bits.
+pub const MSIX_PENDING_OFFSET: u32 = 0xc000;
+
+bitfield! {
+    /// Features
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Features(u32);
+    impl Debug;
+    /// TCP segmentation and checksums in tx.
+    pub bool, tx_segment, _: 0;
+    /// TCP, UDP and ICMP checksums verified in rx.
+    pub bool, rx_checksum, _: 1;
+    /// CRC32C in the mover.
+    pub bool, mover_crc32c, _: 2;
+    /// Cores can sleep until an event.
+    pub bool, core_sleep, _: 3;
+}
+
+bitfield! {
+    /// Numbers
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Numbers(u32);
+    impl Debug;
+    /// Cores, the control core included.
+    pub u8, cores, _: 7, 0;
+    /// Host queue pairs.
+    pub u8, queues, _: 15, 8;
+    /// MSI-X vectors.
+    pub u8, vectors, _: 23, 16;
+    /// Doorbell slots.
+    pub u8, doorbells, _: 31, 24;
+}
+
+bitfield! {
+    /// Control
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Ctrl(u32);
+    impl Debug;
+    /// 1: the cores run. 0: cores, queues and engines are held in reset; registers and memories keep their contents.
+    pub bool, run, set_run: 0;
+    /// Write 1: this block goes back to its reset values, run and counters included.
+    pub bool, soft_reset, set_soft_reset: 1;
+}
+
+bitfield! {
+    /// Load address
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct LoadAddr(u32);
+    impl Debug;
+    /// TCM byte address of the next load, a multiple of 4; advances by 4 with every write of LOAD_DATA.
+    pub u32, address, set_address: 19, 0;
+}
+
+bitfield! {
+    /// Raise interrupt
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Irq(u32);
+    impl Debug;
+    /// Writing raises this MSI-X vector; for the firmware.
+    pub u8, vector, set_vector: 4, 0;
+}
+
+bitfield! {
+    /// Queue entries
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct QueueEntries(u32);
+    impl Debug;
+    /// Entries in each of the two queues.
+    pub u16, entries, set_entries: 15, 0;
+}
+
+bitfield! {
+    /// Queue enable
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct QueueEnable(u32);
+    impl Debug;
+    /// The host has filled in the rest. Writing sets EVENTS.host of core 0.
+    pub bool, enable, set_enable: 0;
+}
+
+bitfield! {
+    /// Submission tail
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct SqTail(u32);
+    impl Debug;
+    /// Doorbell: index after the newest submission. Writing sets EVENTS.host of core 0.
+    pub u16, tail, set_tail: 15, 0;
+}
+
+bitfield! {
+    /// MAC address, high
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct MacHi(u32);
+    impl Debug;
+    /// First 2 bytes; the first byte on the wire in bits 15:8.
+    pub u16, mac, set_mac: 15, 0;
+}
+
+bitfield! {
+    /// MTU
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Mtu(u32);
+    impl Debug;
+    /// Largest IP packet, in bytes; for the firmware.
+    pub u16, mtu, set_mtu: 15, 0;
+}
+
+bitfield! {
+    /// Core window, selection
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct CoreSelect(u32);
+    impl Debug;
+    /// Core.
+    pub u8, core, set_core: 4, 0;
+    /// 0 to 7: phase counter; 8: payload accesses; 9: frame loads; 10: watchdog expired; 11: state (bit 0 sleeping, bit
+    /// 1 fault).
+    pub u8, counter, set_counter: 11, 8;
+}
+
+bitfield! {
+    /// PAUSE time
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct PauseTime(u32);
+    impl Debug;
+    /// Quanta (512 bit times) asked for by the last PAUSE frame.
+    pub u16, quanta, _: 15, 0;
+}
+
+bitfield! {
+    /// Steering entry
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct SteerEntry(u32);
+    impl Debug;
+    /// Core that gets TCP frames whose flow hash bits 6:0 are this entry's index. Not cleared by soft reset.
+    pub u8, core, set_core: 4, 0;
+}
+
+bitfield! {
+    /// Vector control
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct MsixEntryControl(u32);
+    impl Debug;
+    /// 1: the vector is masked. All are after reset.
+    pub bool, masked, set_masked: 0;
+}
+
+/// Steering table
+#[repr(C)]
+pub struct Steer {
+    /// Steering entry
+    pub entry: [RW<SteerEntry>; 128],
+}
+const _: () = assert!(offset_of!(Steer, entry) == 0x0);
+
+/// Doorbell slot
+#[repr(C)]
+pub struct DoorbellSlot {
+    /// Bus address, low
+    pub lo: RW<u32>,
+    /// Bus address, high
+    pub hi: RW<u32>,
+}
+const _: () = assert!(offset_of!(DoorbellSlot, lo) == 0x0);
+const _: () = assert!(offset_of!(DoorbellSlot, hi) == 0x4);
+
+/// Doorbell slots. Bus addresses that cores ring by slot number. Not cleared by soft reset.
+#[repr(C)]
+pub struct Doorbell {
+    /// Doorbell slot
+    pub slot: [DoorbellSlot; 64],
+}
+const _: () = assert!(offset_of!(Doorbell, slot) == 0x0);
+
+/// MSI-X table entry
+#[repr(C)]
+pub struct MsixEntry {
+    /// Message address
+    pub addr_lo: RW<u32>,
+    /// Message upper address
+    pub addr_hi: RW<u32>,
+    /// Message data
+    pub data: RW<u32>,
+    /// Vector control
+    pub control: RW<MsixEntryControl>,
+}
+const _: () = assert!(offset_of!(MsixEntry, addr_lo) == 0x0);
+const _: () = assert!(offset_of!(MsixEntry, addr_hi) == 0x4);
+const _: () = assert!(offset_of!(MsixEntry, data) == 0x8);
+const _: () = assert!(offset_of!(MsixEntry, control) == 0xc);
+
+/// MSI-X table. PCI Local Bus 3.0, section 6.8.2.
+#[repr(C)]
+pub struct Msix {
+    /// MSI-X table entry
+    pub entry: [MsixEntry; 32],
+}
+const _: () = assert!(offset_of!(Msix, entry) == 0x0);
+
+/// Card registers. BAR0 as the host sees it; the cores see the same block at 9000_0000.
+#[repr(C)]
+pub struct Block {
+    /// Magic
+    pub magic: RO<u32>,
+    /// Map version
+    pub map_version: RO<u32>,
+    /// Build
+    pub build: RO<u32>,
+    /// Features
+    pub features: RO<Features>,
+    /// Numbers
+    pub numbers: RO<Numbers>,
+    /// TCM size
+    pub tcm_size: RO<u32>,
+    /// Packet memory size
+    pub pm_size: RO<u32>,
+    _gap0: [u32; 1],
+    /// Control
+    pub ctrl: RW<Ctrl>,
+    /// Firmware status
+    pub fw_status: RW<u32>,
+    /// Load address
+    pub load_addr: RW<LoadAddr>,
+    /// Load data
+    pub load_data: RW<u32>,
+    /// Watchdog
+    pub watchdog: RW<u32>,
+    /// Raise interrupt
+    pub irq: WO<Irq>,
+    _gap1: [u32; 2],
+    /// Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0.
+    pub sq_base_lo: RW<u32>,
+    /// Submission queue, high. Bits 63:32.
+    pub sq_base_hi: RW<u32>,
+    /// Completion queue, low. Bus address of the completion queue (16-byte entries), bits 31:0.
+    pub cq_base_lo: RW<u32>,
+    /// Completion queue, high. Bits 63:32.
+    pub cq_base_hi: RW<u32>,
+    /// Queue entries
+    pub queue_entries: RW<QueueEntries>,
+    /// Queue enable
+    pub queue_enable: RW<QueueEnable>,
+    /// Submission tail
+    pub sq_tail: RW<SqTail>,
+    _gap2: [u32; 1],
+    /// Packet memory on the bus, low. Bus address at which devices reach packet memory, bits 31:0.
+    pub pm_bus_lo: RW<u32>,
+    /// Packet memory on the bus, high. Bits 63:32.
+    pub pm_bus_hi: RW<u32>,
+    _gap3: [u32; 2],
+    /// MAC address, low
+    pub mac_lo: RW<u32>,
+    /// MAC address, high
+    pub mac_hi: RW<MacHi>,
+    /// MTU
+    pub mtu: RW<Mtu>,
+    _gap4: [u32; 1],
+    /// Core window, selection
+    pub core_select: RW<CoreSelect>,
+    /// Core window, value
+    pub core_value: RO<u32>,
+    _gap5: [u32; 30],
+    /// Frames received. Frames delivered to a core.
+    pub rx_frames: RO<u32>,
+    /// Frames sent
+    pub tx_frames: RO<u32>,
+    /// Moves. Move jobs completed.
+    pub moves: RO<u32>,
+    /// PAUSE frames. PAUSE and PFC frames seen.
+    pub pause_frames: RO<u32>,
+    /// Bytes received. Frame bytes delivered, FCS excluded.
+    pub rx_bytes: [RO<u32>; 2],
+    /// Bytes sent. Frame bytes sent, FCS excluded.
+    pub tx_bytes: [RO<u32>; 2],
+    /// Bytes moved
+    pub move_bytes: [RO<u32>; 2],
+    _gap6: [u32; 2],
+    /// Inbound reads. Beats (up to 16 bytes) read from the card over PCIe.
+    pub pcie_in_reads: RO<u32>,
+    /// Inbound writes. Beats written to the card over PCIe.
+    pub pcie_in_writes: RO<u32>,
+    /// Outbound reads. Beats read by the card over PCIe.
+    pub pcie_out_reads: RO<u32>,
+    /// Outbound writes. Beats written by the card over PCIe, doorbells and MSI-X included.
+    pub pcie_out_writes: RO<u32>,
+    /// PAUSE time
+    pub pause_time: RO<PauseTime>,
+    _gap7: [u32; 15],
+    /// Dropped: length. Longer than 9,216 or shorter than 14 bytes.
+    pub drop_length: RO<u32>,
+    /// Dropped: EtherType. Neither ARP nor IPv4 nor IPv6.
+    pub drop_ethertype: RO<u32>,
+    /// Dropped: IPv4 header. Version, IHL, total length or header checksum.
+    pub drop_ipv4: RO<u32>,
+    /// Dropped: IPv6 header. Version or payload length.
+    pub drop_ipv6: RO<u32>,
+    /// Dropped: fragment
+    pub drop_fragment: RO<u32>,
+    /// Dropped: checksum. TCP, UDP or ICMP checksum wrong.
+    pub drop_checksum: RO<u32>,
+    /// Dropped: not for us. Destination MAC address of somebody else.
+    pub drop_not_for_us: RO<u32>,
+    /// Consumed: PAUSE. PAUSE and PFC frames, which no core sees.
+    pub drop_pause: RO<u32>,
+    /// Dropped: no buffer
+    pub drop_no_buffer: RO<u32>,
+    /// Dropped: queue full. The core's descriptor queue was full.
+    pub drop_queue_full: RO<u32>,
+    /// Dropped: L4 header. TCP or UDP header does not fit the packet, or TCP data offset below 5.
+    pub drop_l4_header: RO<u32>,
+    /// Dropped: overrun. The rx engine's input buffer ran over.
+    pub drop_overrun: RO<u32>,
+    _gap8: [u32; 20],
+    /// Steering table
+    pub steer: Steer,
+    /// Doorbell slots. Bus addresses that cores ring by slot number. Not cleared by soft reset.
+    pub doorbell: Doorbell,
+    _gap9: [u32; 7808],
+    /// MSI-X table. PCI Local Bus 3.0, section 6.8.2.
+    pub msix: Msix,
+    _gap10: [u32; 3968],
+    /// Pending bits
+    pub msix_pending: RO<u32>,
+}
+const _: () = assert!(offset_of!(Block, magic) == 0x0);
+const _: () = assert!(offset_of!(Block, map_version) == 0x4);
+const _: () = assert!(offset_of!(Block, build) == 0x8);
+const _: () = assert!(offset_of!(Block, features) == 0xc);
+const _: () = assert!(offset_of!(Block, numbers) == 0x10);
+const _: () = assert!(offset_of!(Block, tcm_size) == 0x14);
+const _: () = assert!(offset_of!(Block, pm_size) == 0x18);
+const _: () = assert!(offset_of!(Block, ctrl) == 0x20);
+const _: () = assert!(offset_of!(Block, fw_status) == 0x24);
+const _: () = assert!(offset_of!(Block, load_addr) == 0x28);
+const _: () = assert!(offset_of!(Block, load_data) == 0x2c);
+const _: () = assert!(offset_of!(Block, watchdog) == 0x30);
+const _: () = assert!(offset_of!(Block, irq) == 0x34);
+const _: () = assert!(offset_of!(Block, sq_base_lo) == 0x40);
+const _: () = assert!(offset_of!(Block, sq_base_hi) == 0x44);
+const _: () = assert!(offset_of!(Block, cq_base_lo) == 0x48);
+const _: () = assert!(offset_of!(Block, cq_base_hi) == 0x4c);
+const _: () = assert!(offset_of!(Block, queue_entries) == 0x50);
+const _: () = assert!(offset_of!(Block, queue_enable) == 0x54);
+const _: () = assert!(offset_of!(Block, sq_tail) == 0x58);
+const _: () = assert!(offset_of!(Block, pm_bus_lo) == 0x60);
+const _: () = assert!(offset_of!(Block, pm_bus_hi) == 0x64);
+const _: () = assert!(offset_of!(Block, mac_lo) == 0x70);
+const _: () = assert!(offset_of!(Block, mac_hi) == 0x74);
+const _: () = assert!(offset_of!(Block, mtu) == 0x78);
+const _: () = assert!(offset_of!(Block, core_select) == 0x80);
+const _: () = assert!(offset_of!(Block, core_value) == 0x84);
+const _: () = assert!(offset_of!(Block, rx_frames) == 0x100);
+const _: () = assert!(offset_of!(Block, tx_frames) == 0x104);
+const _: () = assert!(offset_of!(Block, moves) == 0x108);
+const _: () = assert!(offset_of!(Block, pause_frames) == 0x10c);
+const _: () = assert!(offset_of!(Block, rx_bytes) == 0x110);
+const _: () = assert!(offset_of!(Block, tx_bytes) == 0x118);
+const _: () = assert!(offset_of!(Block, move_bytes) == 0x120);
+const _: () = assert!(offset_of!(Block, pcie_in_reads) == 0x130);
+const _: () = assert!(offset_of!(Block, pcie_in_writes) == 0x134);
+const _: () = assert!(offset_of!(Block, pcie_out_reads) == 0x138);
+const _: () = assert!(offset_of!(Block, pcie_out_writes) == 0x13c);
+const _: () = assert!(offset_of!(Block, pause_time) == 0x140);
+const _: () = assert!(offset_of!(Block, drop_length) == 0x180);
+const _: () = assert!(offset_of!(Block, drop_ethertype) == 0x184);
+const _: () = assert!(offset_of!(Block, drop_ipv4) == 0x188);
+const _: () = assert!(offset_of!(Block, drop_ipv6) == 0x18c);
+const _: () = assert!(offset_of!(Block, drop_fragment) == 0x190);
+const _: () = assert!(offset_of!(Block, drop_checksum) == 0x194);
+const _: () = assert!(offset_of!(Block, drop_not_for_us) == 0x198);
+const _: () = assert!(offset_of!(Block, drop_pause) == 0x19c);
+const _: () = assert!(offset_of!(Block, drop_no_buffer) == 0x1a0);
+const _: () = assert!(offset_of!(Block, drop_queue_full) == 0x1a4);
+const _: () = assert!(offset_of!(Block, drop_l4_header) == 0x1a8);
+const _: () = assert!(offset_of!(Block, drop_overrun) == 0x1ac);
+const _: () = assert!(offset_of!(Block, steer) == 0x200);
+const _: () = assert!(offset_of!(Block, doorbell) == 0x400);
+const _: () = assert!(offset_of!(Block, msix) == 0x8000);
+const _: () = assert!(offset_of!(Block, msix_pending) == 0xc000);

@@ -1,0 +1,42 @@
+// Generated from hdl-bindings/rdl/core.rdl by hdl-bindings/gen/generate.py; do not edit.
+package sluice_core_offsets_pkg;
+  localparam logic [15:0] CoreIdOffset = 16'h0000;  // Core identity
+  localparam logic [15:0] EventsOffset = 16'h0004;  // Events
+  localparam logic [15:0] EventMaskOffset = 16'h0008;  // Event mask
+  localparam logic [15:0] SnoopOffset = 16'h000c;  // Snooped range
+  localparam logic [15:0] TimeLoOffset = 16'h0010;  // Time, low word
+  localparam logic [15:0] TimeHiOffset = 16'h0014;  // Time, high word
+  localparam logic [15:0] ClocksOffset = 16'h0018;  // Clock counter
+  localparam logic [15:0] WakeAtOffset = 16'h001c;  // Wake-up time
+  localparam logic [15:0] EntropyOffset = 16'h0020;  // Entropy
+  localparam logic [15:0] PhaseOffset = 16'h0024;  // Phase
+  localparam logic [15:0] WatchdogPeriodOffset = 16'h0028;  // Watchdog period
+  localparam logic [15:0] WatchdogKickOffset = 16'h002c;  // Watchdog kick
+  localparam logic [15:0] CrcInitOffset = 16'h0030;  // CRC start
+  localparam logic [15:0] CrcData32Offset = 16'h0034;  // CRC, 4 bytes
+  localparam logic [15:0] CrcData8Offset = 16'h0038;  // CRC, 1 byte
+  localparam logic [15:0] CrcResultOffset = 16'h003c;  // CRC result
+  localparam logic [15:0] PayloadAccessesOffset = 16'h0040;  // Payload accesses
+  localparam logic [15:0] FrameLoadsOffset = 16'h0044;  // Frame loads
+  localparam logic [15:0] PhaseClocksOffset = 16'h0060;  // Phase clocks
+  localparam logic [15:0] RxStatusOffset = 16'h0080;  // Receive status
+  localparam logic [15:0] RxPopOffset = 16'h0084;  // Receive pop
+  localparam logic [15:0] RxFreeOffset = 16'h0088;  // Receive free
+  localparam logic [15:0] RxWordOffset = 16'h00c0;  // Receive descriptor
+  localparam logic [15:0] TxStatusOffset = 16'h0100;  // Transmit status
+  localparam logic [15:0] TxPostOffset = 16'h0104;  // Transmit post
+  localparam logic [15:0] TxDoneOffset = 16'h0108;  // Transmit done
+  localparam logic [15:0] TxWordOffset = 16'h0140;  // Transmit job
+  localparam logic [15:0] MoveStatusOffset = 16'h0180;  // Move status
+  localparam logic [15:0] MovePostOffset = 16'h0184;  // Move post
+  localparam logic [15:0] MoveDoneOffset = 16'h0188;  // Move done
+  localparam logic [15:0] MoveCrcOffset = 16'h018c;  // Move CRC
+  localparam logic [15:0] MovePopOffset = 16'h0190;  // Move pop
+  localparam logic [15:0] MoveWordOffset = 16'h01c0;  // Move job
+  localparam logic [15:0] MailSendOffset = 16'h0200;  // Mail send
+  localparam logic [15:0] MailSendStatusOffset = 16'h0204;  // Mail send status
+  localparam logic [15:0] MailStatusOffset = 16'h0208;  // Mail status
+  localparam logic [15:0] MailPopOffset = 16'h020c;  // Mail pop
+  localparam logic [15:0] MailOutOffset = 16'h0220;  // Outgoing message
+  localparam logic [15:0] MailInOffset = 16'h0240;  // Incoming message
+endpackage : sluice_core_offsets_pkg
