@@ -131,9 +131,8 @@ impl Session {
             out.word(6, digest);
             filled = 7;
         }
-        while filled * 4 < pdo {
-            out.word(filled, 0);
-            filled += 1;
+        if let Some(padding) = out.0.get_mut(filled..pdo / 4) {
+            padding.fill(0);
         }
         pdo
     }
