@@ -20,6 +20,20 @@ pub fn fence_after_io() {
     unsafe { asm!("fence ir, ir", options(nostack, preserves_flags)) }
 }
 
+/// Lets events end [`wait_for_event`]. No interrupt is taken: `mstatus.MIE` stays 0.
+pub fn enable_events() {
+    const MEIE: u32 = 1 << 11;
+    // SAFETY: only selects what ends a `wfi` (RISC-V Privileged 1.12, section 3.3.3).
+    unsafe { asm!("csrs mie, {}", in(reg) MEIE, options(nostack)) }
+}
+
+/// Stops until an event that the core's mask selects; returns at once if there is one already.
+#[inline]
+pub fn wait_for_event() {
+    // SAFETY: changes no register and no memory.
+    unsafe { asm!("wfi", options(nostack, preserves_flags)) }
+}
+
 /// Stops for ever. The loop is not empty for the compiler's sake only: `wfi` also lets the core's clock stop.
 pub fn halt() -> ! {
     loop {

@@ -34,7 +34,7 @@ _start:
     sw    zero, 12(a0)
     addi  a0, a0, 16
     j     1b
-2:  call  {main}
+2:  call  sluice_main
 3:  j     3b
 
     /* Never returns, so nothing is saved; the stack may be what broke and is started anew. */
@@ -48,6 +48,5 @@ _trap:
     call  {trap}
 4:  j     4b
 "#,
-    main = sym crate::main,
     trap = sym crate::trap::trap,
 );

@@ -1,0 +1,55 @@
+//! What every program for the card's cores needs: boot, faults, the log and [`MmioHal`], the memory-mapped implementation
+//! of `sluice_hal::Hal`. The programs are in `bin/`: the firmware, and a self-test of core, engines and wiring.
+//!
+//! A program defines `sluice_main` with [`entry!`]. All cores run the same program, each from its own memory, so every
+//! static exists once per core.
+#![no_std]
+
+mod arch;
+mod boot;
+mod hal;
+mod log;
+mod panic;
+mod pm;
+mod regs;
+mod stack;
+mod trap;
+
+pub use hal::MmioHal;
+pub use log::report_lost;
+
+/// Firmware status while starting.
+pub const STARTING: u32 = 0;
+/// Firmware status when the card is ready for the host driver.
+pub const READY: u32 = 1;
+/// Firmware status after a fault; the log says which.
+pub const FAILED: u32 = 2;
+
+/// Makes `$main`, a `fn(MmioHal) -> !`, what boot calls on every core.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[allow(unsafe_code, reason = "the name is what boot calls")]
+        #[unsafe(no_mangle)]
+        extern "C" fn sluice_main() -> ! {
+            let main: fn($crate::MmioHal) -> ! = $main;
+            main($crate::prepare())
+        }
+    };
+}
+
+/// Everything between boot and the program; once per core.
+pub fn prepare() -> MmioHal {
+    stack::arm();
+    log::init();
+    arch::enable_events();
+    MmioHal::new()
+}
+
+/// Publishes that the firmware has failed, and stops this core.
+pub fn fail() -> ! {
+    use regs::Put;
+    arch::fence_before_io();
+    regs::card().fw_status.put(FAILED);
+    arch::halt()
+}
