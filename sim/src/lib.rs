@@ -5,3 +5,7 @@
 
 pub mod card;
 pub mod fabric;
+pub mod ssd;
+pub mod port;
+pub mod report;
+pub mod vm;
