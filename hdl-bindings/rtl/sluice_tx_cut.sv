@@ -1,0 +1,171 @@
+/// Takes transmit jobs, checks them, and cuts each into frames: per frame one `frame_t` and the pieces to gather.
+module sluice_tx_cut
+  import sluice_pkg::*;
+  import sluice_tx_pkg::*;
+(
+  input  logic               clk_i,
+  input  logic               rst_ni,
+  input  logic               job_valid_i,
+  output logic               job_ready_o,
+  input  logic [CoreW-1:0]   job_core_i,
+  input  tx_job_t            job_i,
+  output logic               frame_valid_o,
+  input  logic               frame_ready_i,
+  output frame_t             frame_o,
+  output logic               piece_valid_o,
+  input  logic               piece_ready_i,
+  output logic [PmAddrW-1:0] piece_addr_o,
+  output logic [17:0]        piece_len_o,
+  output logic               piece_last_o
+);
+  localparam logic [13:0] FrameMax = 14'(RxFrameMax);
+
+  // ---- a job waits here while the one before is cut: its length is added up and its fields are checked ----
+  logic             wait_valid_q;
+  tx_job_t          wait_q;
+  logic [CoreW-1:0] wait_core_q;
+  logic             load;
+  logic [19:0]      total;
+  logic             bad;
+
+  assign job_ready_o = !wait_valid_q || load;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni)          wait_valid_q <= 1'b0;
+    else if (job_ready_o) wait_valid_q <= job_valid_i;
+  end
+  always_ff @(posedge clk_i) begin
+    if (job_ready_o && job_valid_i) begin
+      wait_q      <= job_i;
+      wait_core_q <= job_core_i;
+    end
+  end
+
+  logic [8:0]  ip_end, l4_end; // least place of the L4 header; end of the part of it that is written
+  logic [19:0] segment;
+  logic        bad_offsets, bad_tcp, bad_raw;
+
+  always_comb begin
+    total = '0;
+    for (int i = 0; i < 4; i++) if (3'(i) < wait_q.gather_len) total += 20'(wait_q.gather[i].len);
+
+    ip_end = {1'b0, wait_q.l3_offset} + 9'd20;
+    if (wait_q.kind_tcp)                        l4_end = wait_q.timestamps ? 9'd32 : 9'd20;
+    else if (wait_q.raw_checksum == RawTcp)     l4_end = 9'd18;
+    else if (wait_q.raw_checksum == RawUdp)     l4_end = 9'd8;
+    else                                        l4_end = 9'd4;
+    l4_end += {1'b0, wait_q.l4_offset};
+    bad_offsets = wait_q.l3_offset[0] || wait_q.l4_offset[0] || {1'b0, wait_q.l4_offset} < ip_end;
+
+    segment = (total < 20'(wait_q.mss)) ? total : 20'(wait_q.mss);
+    bad_tcp = wait_q.header_len == '0 || wait_q.header_len > 8'd128 || wait_q.mss == '0 || bad_offsets ||
+              l4_end > {1'b0, wait_q.header_len} || segment + 20'(wait_q.header_len) > 20'(FrameMax);
+    bad_raw = total < 20'(RxFrameMin) || total > 20'(FrameMax) ||
+              (wait_q.raw_checksum != RawNone && (bad_offsets || 20'(l4_end) > total));
+    bad     = wait_q.gather_len > 3'd4 || (wait_q.kind_tcp ? bad_tcp : bad_raw);
+  end
+
+  // ---- the job being cut ----
+  typedef enum logic [1:0] {
+    Empty,   // no job
+    Start,   // announces a frame, and hands over its template if it has one
+    Pieces   // hands over payload pieces
+  } state_e;
+
+  state_e             state_q;
+  tx_job_t            job_q;
+  logic [CoreW-1:0]   core_q;
+  logic               bad_q, first_q;
+  logic [19:0]        left_q;        // payload bytes not yet in a frame
+  logic [13:0]        frame_left_q;  // payload bytes of this frame not yet handed over
+  logic [1:0]         idx_q;         // gather entry
+  logic [PmAddrW-1:0] addr_q;        // the rest of it
+  logic [17:0]        entry_q;
+
+  logic        last_frame, start_go, piece_go, piece_ends, entry_ends, frame_ends, job_ends;
+  logic [13:0] payload, piece;
+  logic [7:0]  held_back;   // control bits that do not belong on this frame
+
+  assign last_frame = !job_q.kind_tcp || left_q <= 20'(job_q.mss);
+  assign payload    = last_frame ? left_q[13:0] : job_q.mss[13:0];
+  assign held_back  = (last_frame ? 8'h00 : 8'h09) | (first_q ? 8'h00 : 8'h80); // FIN, PSH; CWR
+
+  always_comb begin
+    frame_o = '{
+      bad: bad_q, job_last: last_frame || bad_q, core: core_q, tcp: job_q.kind_tcp,
+      sum: job_q.kind_tcp ? RawTcp : raw_checksum_e'(job_q.raw_checksum), timestamps: job_q.timestamps && job_q.kind_tcp,
+      l3: job_q.l3_offset, l4: job_q.l4_offset,
+      frame_len: payload + (job_q.kind_tcp ? 14'(job_q.header_len) : '0),
+      flags: job_q.tcp_flags & ~held_back, window: job_q.window, seq: job_q.seq, ack: job_q.ack,
+      ts_val: job_q.ts_val, ts_ecr: job_q.ts_ecr
+    };
+  end
+
+  // Template and frame are handed over in the same clock, or not at all.
+  logic with_template;
+  assign with_template = job_q.kind_tcp && !bad_q;
+  assign frame_valid_o = state_q == Start && (!with_template || piece_ready_i);
+  assign start_go      = frame_valid_o && frame_ready_i;
+
+  assign entry_ends = entry_q <= 18'(frame_left_q);
+  assign piece      = entry_ends ? entry_q[13:0] : frame_left_q;
+  assign piece_ends = 18'(frame_left_q) <= entry_q;
+
+  always_comb begin
+    if (state_q == Start) begin
+      piece_valid_o = with_template && frame_ready_i;
+      piece_addr_o  = job_q.template_addr;
+      piece_len_o   = 18'(job_q.header_len);
+      piece_last_o  = payload == '0;
+    end else begin
+      piece_valid_o = state_q == Pieces;
+      piece_addr_o  = addr_q;
+      piece_len_o   = 18'(piece);
+      piece_last_o  = piece_ends;
+    end
+  end
+  assign piece_go   = state_q == Pieces && piece_ready_i;
+  assign frame_ends = (start_go && (bad_q || payload == '0)) || (piece_go && piece_ends);
+  assign job_ends   = frame_ends && (state_q == Start ? frame_o.job_last : left_q == '0);
+  assign load       = wait_valid_q && (state_q == Empty || job_ends);
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni)         state_q <= Empty;
+    else if (load)       state_q <= Start;
+    else if (job_ends)   state_q <= Empty;
+    else if (frame_ends) state_q <= Start;
+    else if (start_go)   state_q <= Pieces;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (load) begin
+      job_q   <= wait_q;
+      core_q  <= wait_core_q;
+      bad_q   <= bad;
+      first_q <= 1'b1;
+      left_q  <= total;
+      idx_q   <= '0;
+      addr_q  <= wait_q.gather[0].addr;
+      entry_q <= wait_q.gather[0].len;
+    end else if (start_go) begin
+      first_q      <= 1'b0;
+      left_q       <= left_q - 20'(payload);
+      frame_left_q <= payload;
+      job_q.seq    <= job_q.seq + 32'(payload);
+    end else if (piece_go) begin
+      frame_left_q <= frame_left_q - piece;
+      if (entry_ends) begin
+        idx_q   <= idx_q + 1'b1;
+        addr_q  <= job_q.gather[idx_q + 1'b1].addr;
+        entry_q <= job_q.gather[idx_q + 1'b1].len;
+      end else begin
+        addr_q  <= addr_q + PmAddrW'(piece);
+        entry_q <= entry_q - 18'(piece);
+      end
+    end
+  end
+
+  logic unused;
+  assign unused = ^{job_q.zero3, job_q.zero2, job_q.zero1, job_q.zero0, job_q.gather_len, job_q.gather, job_q.mss,
+                    wait_q.zero3, wait_q.zero2, wait_q.zero1, wait_q.zero0, left_q};
+endmodule : sluice_tx_cut
