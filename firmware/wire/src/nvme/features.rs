@@ -95,6 +95,7 @@ pub struct AsyncEvent {
 
 /// The events this project raises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum EventKind {
     /// A namespace came, went or changed; log page 04h lists them.
     NamespaceChanged,
@@ -106,9 +107,21 @@ pub enum EventKind {
     InternalError,
     /// SMART: reliability degraded.
     Reliability,
+    /// SMART: a temperature threshold was crossed.
+    Temperature,
 }
 
 impl EventKind {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::NamespaceChanged,
+        Self::AnaChange,
+        Self::DiscoveryChange,
+        Self::InternalError,
+        Self::Reliability,
+        Self::Temperature,
+    ];
+
     /// Its encoding (Base, figures 150 to 153).
     #[must_use]
     pub const fn event(self) -> AsyncEvent {
@@ -118,6 +131,7 @@ impl EventKind {
             Self::DiscoveryChange => (2, 0xf0, 0x70),
             Self::InternalError => (0, 0x03, 0x01),
             Self::Reliability => (1, 0x00, 0x02),
+            Self::Temperature => (1, 0x01, 0x02),
         };
         AsyncEvent {
             kind,

@@ -68,7 +68,7 @@ fn capability_fields_lie_where_the_standard_says() {
     cap.set_css(1);
     cap.set_crms(1);
     assert_eq!(cap.0, 1023 | 1 << 16 | 15 << 24 | 1 << 37 | 1 << 59);
-    let cc = Cc(0x0046_0001); // what Linux writes to enable a fabrics controller
+    let cc = Cc(0x0046_0061); // what Linux 6.12 writes to enable a fabrics controller
     assert_eq!(
         (cc.en(), cc.iosqes(), cc.iocqes(), cc.mps()),
         (true, 6, 4, 0)

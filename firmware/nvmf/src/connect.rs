@@ -1,0 +1,258 @@
+//! Connect: a connection becomes a queue, and the admin queue makes the association (Base, section 6.3).
+
+use crate::{
+    Action, Outbox, QueueReady, Target,
+    controller::{Controller, DISCOVERY, ErrorRecord, Life, capabilities, slot_of},
+    target::{Failure, Reply},
+};
+use heapless::Vec;
+use sluice_hal::Micros;
+use sluice_wire::{
+    fabrics::{self, CATTR_NO_FLOW_CONTROL, ConnectCommand, ConnectData, InvalidParam},
+    mgmt::Event,
+    nvme::{Sqe, Status},
+};
+use zerocopy::FromBytes;
+
+/// A Connect whose fields were checked on their own.
+struct Request<'a> {
+    qid: u16,
+    entries: u16,
+    no_flow_control: bool,
+    kato_ms: u32,
+    cntlid: u16,
+    host_id: &'a [u8; 16],
+    host_nqn: &'a [u8],
+    subsystem: u8,
+}
+
+fn invalid<T>(what: InvalidParam) -> Result<T, Failure> {
+    let location = match what {
+        InvalidParam::Command(at) => at,
+        InvalidParam::Data(_) => 24,
+    };
+    Err(Failure {
+        status: Status::CONNECT_INVALID.no_retry(),
+        result: what.encode(),
+        location,
+    })
+}
+
+impl Target {
+    pub(crate) fn connect(
+        &mut self,
+        now: Micros,
+        at: usize,
+        sqe: &Sqe,
+        data: &[u8],
+        out: &mut dyn Outbox,
+    ) -> Result<Reply, Failure> {
+        let outcome = self.connect_checked(now, at, sqe, data, out);
+        if let Err(failure) = &outcome {
+            out.push(Action::Event(
+                Event::HostRefused,
+                failure.status.to_wire().into(),
+            ));
+        }
+        outcome
+    }
+
+    fn connect_checked(
+        &mut self,
+        now: Micros,
+        at: usize,
+        sqe: &Sqe,
+        data: &[u8],
+        out: &mut dyn Outbox,
+    ) -> Result<Reply, Failure> {
+        let Some(connection) = self.connections.get(at) else {
+            return Err(Status::INTERNAL.into());
+        };
+        if connection.controller().is_some() {
+            return Err(Status::COMMAND_SEQUENCE.no_retry().into());
+        }
+        let (key, port, discovery_port) =
+            (connection.key, connection.port, connection.discovery_port);
+        let command: &ConnectCommand = zerocopy::transmute_ref!(sqe.bytes());
+        let request = self.parse(command, data, port, discovery_port)?;
+        let slot = if request.qid == 0 {
+            self.create(now, &request)?
+        } else {
+            self.join(&request)?
+        };
+        let Some(controller) = self.controllers.get_mut(slot) else {
+            return Err(Status::INTERNAL.into());
+        };
+        controller.queues |= 1 << (request.qid & 63);
+        controller.last_heard = controller.last_heard.max(now);
+        if request.qid == 0 {
+            controller.admin = key;
+        }
+        let ready = QueueReady {
+            key,
+            association: controller.slot,
+            cntlid: controller.cntlid(),
+            qid: request.qid,
+            entries: request.entries,
+            no_flow_control: request.no_flow_control,
+            subsystem: controller.subsystem,
+            kato_ms: controller.kato_ms,
+        };
+        let deadline = controller.deadline();
+        if let Some(connection) = self.connections.get_mut(at) {
+            connection.attach(ready.association, ready.qid);
+        }
+        if let Some(at) = deadline {
+            self.wake_at(at);
+        }
+        out.push(Action::QueueReady(ready));
+        if ready.qid == 0 {
+            out.push(Action::Event(Event::HostConnected, ready.cntlid.into()));
+        }
+        Ok(Reply::result(fabrics::connect_result(ready.cntlid)))
+    }
+
+    /// Checks in the order of the structures: the command, then the data.
+    fn parse<'a>(
+        &self,
+        command: &ConnectCommand,
+        data: &'a [u8],
+        port: u8,
+        discovery_port: bool,
+    ) -> Result<Request<'a>, Failure> {
+        if command.recfmt.get() != 0 {
+            let status = Status::CONNECT_FORMAT.no_retry();
+            return Err(Failure {
+                status,
+                result: InvalidParam::RECFMT.encode(),
+                location: 40,
+            });
+        }
+        let Ok((data, _)) = ConnectData::ref_from_prefix(data) else {
+            return Err(Status::SGL_LENGTH.no_retry().into());
+        };
+        let qid = command.qid.get();
+        if qid > self.limits.io_queues.min(63) {
+            return invalid(InvalidParam::QID);
+        }
+        let entries_z = command.sqsize_z.get();
+        if entries_z == 0 || entries_z > capabilities(&self.limits).mqes_z() {
+            return invalid(InvalidParam::SQSIZE);
+        }
+        if data.hostid == [0; 16] {
+            return invalid(InvalidParam::HOSTID);
+        }
+        let Ok(host_nqn) = fabrics::nqn(&data.hostnqn) else {
+            return invalid(InvalidParam::HOSTNQN);
+        };
+        let Ok(name) = fabrics::nqn(&data.subnqn) else {
+            return invalid(InvalidParam::SUBNQN);
+        };
+        let Some(subsystem) = self.reachable(name, port, discovery_port) else {
+            return invalid(InvalidParam::SUBNQN);
+        };
+        if subsystem != DISCOVERY && !self.allowed(usize::from(subsystem), host_nqn) {
+            return Err(Status::CONNECT_HOST.no_retry().into());
+        }
+        Ok(Request {
+            qid,
+            entries: entries_z + 1,
+            no_flow_control: command.cattr & CATTR_NO_FLOW_CONTROL != 0,
+            kato_ms: command.kato.get(),
+            cntlid: data.cntlid.get(),
+            host_id: &data.hostid,
+            host_nqn,
+            subsystem,
+        })
+    }
+
+    /// The subsystem with this NQN, if it can be reached at this port.
+    fn reachable(&self, name: &[u8], port: u8, discovery_port: bool) -> Option<u8> {
+        if name == fabrics::DISCOVERY_NQN {
+            return Some(DISCOVERY);
+        }
+        let listens = |listeners: u8| {
+            1u8.checked_shl(port.into())
+                .is_some_and(|bit| listeners & bit != 0)
+        };
+        let found = self
+            .subsystems
+            .iter()
+            .position(|s| s.nqn == name && listens(s.listeners));
+        found.filter(|_| !discovery_port).map(|at| at as u8)
+    }
+
+    /// A new association for an admin queue.
+    fn create(&mut self, now: Micros, request: &Request<'_>) -> Result<usize, Failure> {
+        if request.cntlid != fabrics::CNTLID_DYNAMIC {
+            return invalid(InvalidParam::CNTLID);
+        }
+        let free = self
+            .controllers
+            .iter_mut()
+            .enumerate()
+            .find(|(_, c)| c.life == Life::Free);
+        // No DNR: another host may leave.
+        let Some((slot, controller)) = free else {
+            return Err(Status::CONNECT_BUSY.into());
+        };
+        let Ok(host_nqn) = Vec::from_slice(request.host_nqn) else {
+            return invalid(InvalidParam::HOSTNQN);
+        };
+        let generation = controller.generation.wrapping_add(1);
+        *controller = Controller {
+            life: Life::Live,
+            generation,
+            subsystem: request.subsystem,
+            slot: slot as u8,
+            host_id: *request.host_id,
+            host_nqn,
+            ..Controller::FREE
+        };
+        controller.set_kato(request.kato_ms, now);
+        Ok(slot)
+    }
+
+    /// The association that an I/O queue belongs to.
+    fn join(&mut self, request: &Request<'_>) -> Result<usize, Failure> {
+        let slot = slot_of(request.cntlid);
+        let controller = self.controllers.get_mut(slot);
+        let Some(controller) = controller.filter(|c| c.is_live() && c.cntlid() == request.cntlid)
+        else {
+            return invalid(InvalidParam::CNTLID);
+        };
+        if controller.subsystem != request.subsystem {
+            return invalid(InvalidParam::CNTLID);
+        }
+        if controller.host_nqn != request.host_nqn {
+            return invalid(InvalidParam::HOSTNQN);
+        }
+        if controller.host_id != *request.host_id {
+            return invalid(InvalidParam::HOSTID);
+        }
+        if controller.is_discovery()
+            || (controller.granted != 0 && request.qid > controller.granted)
+        {
+            return invalid(InvalidParam::QID);
+        }
+        if !controller.is_enabled() || controller.queues & 1 << request.qid != 0 {
+            let status = Status::COMMAND_SEQUENCE.no_retry();
+            let failure = Failure {
+                status,
+                result: 0,
+                location: 42,
+            };
+            controller.log_error(ErrorRecord {
+                count: 0,
+                qid: request.qid,
+                cid: 0,
+                status,
+                location: 42,
+                nsid: 0,
+                opcode: fabrics::OPCODE,
+            });
+            return Err(failure);
+        }
+        Ok(slot)
+    }
+}

@@ -1,0 +1,135 @@
+//! The discovery log: which subsystems this host may reach, and where (Base, section 5.1.12.3).
+//!
+//! The order of entries depends on the configuration only, so a log that is read in pieces is one log as long as GENCTR
+//! stays the same.
+
+use crate::{
+    Target,
+    config::{Port, Subsystem},
+    window::Window,
+};
+use core::fmt::Write;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use sluice_wire::{
+    fabrics::{CNTLID_DYNAMIC, DISCOVERY_NQN},
+    nvme::{DiscoveryEntry, DiscoveryHeader},
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// TRTYPE TCP.
+const TCP: u8 = 3;
+/// TREQ: secure channel not required, SQ flow control may be disabled.
+const TREQ: u8 = 2 | 1 << 2;
+/// EFLAGS: persistent connections to discovery controllers.
+const PERSISTENT: u16 = 1 << 1;
+
+/// One entry to be.
+struct Record<'a> {
+    port: usize,
+    place: &'a Port,
+    ipv6: bool,
+    /// `None`: this discovery subsystem.
+    subsystem: Option<&'a Subsystem>,
+}
+
+impl Target {
+    pub(crate) fn discovery_log_size(&self, slot: usize) -> u64 {
+        let entries = self.records(slot).count();
+        (size_of::<DiscoveryHeader>() + entries * size_of::<DiscoveryEntry>()) as u64
+    }
+
+    pub(crate) fn discovery_log(&mut self, window: &mut Window<'_>, slot: usize) {
+        let count = self.records(slot).count();
+        let mut scratch = core::mem::replace(&mut self.scratch, [0; 4096]);
+        if let Ok((header, _)) = DiscoveryHeader::mut_from_prefix(&mut scratch) {
+            header.zero();
+            header.generation.set(self.generation);
+            header.records.set(count as u64);
+            window.put(header.as_bytes());
+        }
+        for record in self.records(slot) {
+            if window.full() {
+                break;
+            }
+            if let Ok((entry, _)) = DiscoveryEntry::mut_from_prefix(&mut scratch) {
+                fill(entry, &record, self.limits.queue_entries);
+                window.put(entry.as_bytes());
+            }
+        }
+    }
+
+    /// Entries for the host of this controller: by port, then subsystem, then address family.
+    fn records(&self, slot: usize) -> impl Iterator<Item = Record<'_>> {
+        let host: &[u8] = self.controllers.get(slot).map_or(&[], |c| &c.host_nqn);
+        let ports = self.ports.iter().enumerate().filter(|(_, p)| p.configured);
+        ports.flat_map(move |(port, place)| {
+            let mine = move |(at, s): &(usize, &Subsystem)| {
+                s.exists() && s.listeners & 1 << port != 0 && self.allowed(*at, host)
+            };
+            let subsystems = self
+                .subsystems
+                .iter()
+                .enumerate()
+                .filter(mine)
+                .map(|(_, s)| Some(s));
+            core::iter::once(None)
+                .chain(subsystems)
+                .flat_map(move |subsystem| {
+                    let ipv4 = (place.ipv4 != [0; 4]).then_some(false);
+                    let ipv6 = (place.ipv6 != [0; 16]).then_some(true);
+                    ipv4.into_iter().chain(ipv6).map(move |ipv6| Record {
+                        port,
+                        place,
+                        ipv6,
+                        subsystem,
+                    })
+                })
+        })
+    }
+}
+
+fn fill(entry: &mut DiscoveryEntry, record: &Record<'_>, queue_entries: u16) {
+    entry.zero();
+    entry.trtype = TCP;
+    entry.adrfam = if record.ipv6 { 2 } else { 1 };
+    entry.treq = TREQ;
+    entry.portid.set(record.port as u16);
+    entry.cntlid.set(CNTLID_DYNAMIC);
+    entry.asqsz.set(queue_entries);
+    entry.trsvcid = [b' '; 32];
+    entry.traddr = [b' '; 256];
+    let (kind, name, service) = match record.subsystem {
+        Some(subsystem) => (2, &subsystem.nqn[..], record.place.io_port),
+        None => (3, DISCOVERY_NQN, record.place.discovery_port),
+    };
+    entry.subtype = kind;
+    entry.eflags.set(if record.subsystem.is_none() {
+        PERSISTENT
+    } else {
+        0
+    });
+    if let Some(field) = entry.subnqn.get_mut(..name.len()) {
+        field.copy_from_slice(name);
+    }
+    let _fits = write!(Text(&mut entry.trsvcid), "{service}");
+    let mut address = Text(&mut entry.traddr);
+    let _fits = if record.ipv6 {
+        write!(address, "{}", Ipv6Addr::from(record.place.ipv6))
+    } else {
+        write!(address, "{}", Ipv4Addr::from(record.place.ipv4))
+    };
+}
+
+/// Text into a field, from its start.
+struct Text<'a>(&'a mut [u8]);
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let (here, after) = core::mem::take(&mut self.0)
+            .split_at_mut_checked(text.len())
+            .ok_or(core::fmt::Error)?;
+        here.copy_from_slice(text.as_bytes());
+        self.0 = after;
+        Ok(())
+    }
+}
