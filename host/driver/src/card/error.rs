@@ -1,0 +1,149 @@
+//! What can go wrong with a card, and what to do about it.
+
+use std::time::Duration;
+
+use sluice_device::{BarError, DmaError, IrqError};
+use sluice_wire::mgmt::{Opcode, Status};
+
+/// A card that did not do as it should.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CardError {
+    /// Registers read as all ones.
+    #[error("{name}: the card is gone (registers read as all ones); was it pulled, or has its link failed?")]
+    Gone {
+        /// The device.
+        name: String,
+    },
+    /// The magic is another.
+    #[error("{name}: magic {want:#x} wanted, {got:#x} read; this is not a Sluice card")]
+    NotACard {
+        /// The device.
+        name: String,
+        /// What it should be.
+        want: u32,
+        /// What it is.
+        got: u32,
+    },
+    /// The register map is another.
+    #[error("{name}: register map version {want} wanted, the card has {got}; use the driver that came with its build")]
+    MapVersion {
+        /// The device.
+        name: String,
+        /// The driver's.
+        want: u32,
+        /// The card's.
+        got: u32,
+    },
+    /// The image does not fit.
+    #[error("{name}: firmware image of 1 to {max} bytes wanted, this one has {got}; was it built for this card?")]
+    ImageSize {
+        /// The device.
+        name: String,
+        /// Its size.
+        got: usize,
+        /// A core's memory.
+        max: usize,
+    },
+    /// Loading stopped somewhere.
+    #[error("{name}: the load address should have reached {want:#x}, but is {got:#x}; reset the card and try again")]
+    Load {
+        /// The device.
+        name: String,
+        /// End of the image.
+        want: usize,
+        /// `LOAD_ADDR`.
+        got: usize,
+    },
+    /// The firmware says that it failed.
+    #[error("{name}: the firmware stopped with status {status} (watchdogs expired: {watchdogs:#x}); its log says why")]
+    Firmware {
+        /// The device.
+        name: String,
+        /// `FW_STATUS`.
+        status: u32,
+        /// `WATCHDOG`.
+        watchdogs: u32,
+    },
+    /// The firmware does not get ready.
+    #[error("{name}: waited {limit:?} for firmware status 1 (ready), but it is {status} (watchdogs expired: {watchdogs:#x}); is the image right for this card?")]
+    NotReady {
+        /// The device.
+        name: String,
+        /// How long.
+        limit: Duration,
+        /// `FW_STATUS`.
+        status: u32,
+        /// `WATCHDOG`.
+        watchdogs: u32,
+    },
+    /// A command was refused.
+    #[error("{name}: {opcode:?} of {index} was refused: {}", reason(*status, *result))]
+    Refused {
+        /// The device.
+        name: String,
+        /// Which.
+        opcode: Opcode,
+        /// What it was about.
+        index: u32,
+        /// How.
+        status: Status,
+        /// First result word.
+        result: u32,
+    },
+    /// A completion that says nothing known.
+    #[error("{name}: {opcode:?} ended with status {status}, which this driver does not know; versions differ")]
+    UnknownStatus {
+        /// The device.
+        name: String,
+        /// Which.
+        opcode: Opcode,
+        /// The code.
+        status: u16,
+    },
+    /// A command was not completed.
+    #[error("{name}: {opcode:?} was not completed within {limit:?} (firmware status {status}, watchdogs expired: {watchdogs:#x})")]
+    Silent {
+        /// The device.
+        name: String,
+        /// Which.
+        opcode: Opcode,
+        /// How long it had.
+        limit: Duration,
+        /// `FW_STATUS`.
+        status: u32,
+        /// `WATCHDOG`.
+        watchdogs: u32,
+    },
+    /// The answer does not hold together.
+    #[error("{name}: {opcode:?} answered {got}, which cannot be (at most {max}); versions differ")]
+    Answer {
+        /// The device.
+        name: String,
+        /// Which.
+        opcode: Opcode,
+        /// What came.
+        got: u32,
+        /// Largest that makes sense.
+        max: u32,
+    },
+    /// A BAR could not be reached.
+    #[error(transparent)]
+    Bar(#[from] BarError),
+    /// Host memory could not be had.
+    #[error(transparent)]
+    Dma(#[from] DmaError),
+    /// Interrupts could not be had.
+    #[error(transparent)]
+    Irq(#[from] IrqError),
+}
+
+fn reason(status: Status, result: u32) -> String {
+    match status {
+        Status::BadField => format!("field at byte {result} of its data is out of range"),
+        Status::Full => "the card has no room for another".into(),
+        Status::Exists => "there is one already".into(),
+        Status::Missing => "there is none".into(),
+        Status::InUse => "it is in use".into(),
+        other => format!("{other:?}"),
+    }
+}

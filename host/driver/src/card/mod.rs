@@ -1,0 +1,211 @@
+//! The card as the host driver uses it: identify, load firmware, release the cores, talk to the control core.
+//! The registers are those of `sluice-regs`, the commands those of `sluice_wire::mgmt`.
+
+mod commands;
+mod error;
+mod queue;
+
+use std::time::Duration;
+
+use sluice_device::{Device, all_ones32};
+use sluice_regs::{MAGIC, MAP_VERSION, bar0_regs as bar0};
+use sluice_wire::mgmt::CardInfo;
+
+pub use commands::Info;
+pub use error::CardError;
+pub use queue::CardEvent;
+
+use queue::HostQueuePair;
+
+/// `FW_STATUS` of firmware that is up.
+const READY: u32 = 1;
+/// `CTRL.run`.
+const RUN: u32 = 1 << 0;
+/// `CTRL.soft_reset`.
+const SOFT_RESET: u32 = 1 << 1;
+
+/// How to open a card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CardOptions {
+    /// Wait for completions by MSI-X vector 0 instead of polling.
+    pub interrupts: bool,
+    /// The firmware must be ready this long after the cores are released.
+    pub boot_timeout: Duration,
+    /// Give up on a management command after this long.
+    pub command_timeout: Duration,
+}
+
+impl Default for CardOptions {
+    fn default() -> Self {
+        Self {
+            interrupts: true,
+            boot_timeout: Duration::from_secs(5),
+            command_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A card whose firmware is ready.
+pub struct Card<D: Device> {
+    device: D,
+    queue: HostQueuePair,
+    info: Info,
+}
+
+impl<D: Device> Card<D> {
+    /// Resets the card, loads `image` into every core's memory (`None`: the firmware is there already), releases the
+    /// cores and waits until they are ready.
+    ///
+    /// # Errors
+    /// [`CardError`] says what was wanted and what came.
+    pub fn boot(device: D, image: Option<&[u8]>, options: CardOptions) -> Result<Self, CardError> {
+        identify(&device)?;
+        let bar = device.bar(0)?;
+        bar.write32(bar0::CTRL_OFFSET.into(), 0)?;
+        bar.write32(bar0::CTRL_OFFSET.into(), SOFT_RESET)?;
+        if let Some(image) = image {
+            load(&device, image)?;
+        }
+        if options.interrupts {
+            device.irq().enable(2)?;
+        }
+        let queue = HostQueuePair::new(&device, options)?;
+        queue.write_registers(&device)?;
+        let packet_memory = device.bar(2)?.bus();
+        bar.write32(bar0::PM_BUS_LO_OFFSET.into(), packet_memory as u32)?;
+        bar.write32(bar0::PM_BUS_HI_OFFSET.into(), (packet_memory >> 32) as u32)?;
+        bar.write32(bar0::CTRL_OFFSET.into(), RUN)?;
+        wait_ready(&device, options.boot_timeout)?;
+        bar.write32(bar0::QUEUE_ENABLE_OFFSET.into(), 1)?;
+        let mut card = Self { device, queue, info: Info::default() };
+        card.info = card.identify()?;
+        log::info!(
+            "{}: firmware {} ready, {} cores, {} SSDs, {} controllers at most",
+            card.device.name(),
+            card.info.firmware,
+            card.info.cores,
+            card.info.max_ssds,
+            card.info.max_controllers,
+        );
+        Ok(card)
+    }
+
+    /// What the firmware says it can do.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The device under it.
+    #[must_use]
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// Bus address at which SSDs reach packet memory.
+    ///
+    /// # Errors
+    /// If the card has no BAR2.
+    pub fn packet_memory_bus(&self) -> Result<u64, CardError> {
+        Ok(self.device.bar(2)?.bus())
+    }
+
+    /// Cores whose watchdog has expired, one bit each; clears them.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn expired_watchdogs(&self) -> Result<u32, CardError> {
+        let bar = self.device.bar(0)?;
+        let bits = bar.read32(bar0::WATCHDOG_OFFSET.into())?;
+        bar.write32(bar0::WATCHDOG_OFFSET.into(), bits)?;
+        Ok(bits)
+    }
+
+    /// Holds all cores in reset: the card sends and writes nothing more.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn halt(self) -> Result<D, CardError> {
+        let bar = self.device.bar(0)?;
+        bar.write32(bar0::QUEUE_ENABLE_OFFSET.into(), 0)?;
+        bar.write32(bar0::CTRL_OFFSET.into(), 0)?;
+        // Read back: the write has arrived.
+        bar.read32(bar0::CTRL_OFFSET.into())?;
+        Ok(self.device)
+    }
+
+    /// Tells the rx engine which MAC address is the card's own.
+    fn set_mac(&self, mac: [u8; 6], mtu: u16) -> Result<(), CardError> {
+        let bar = self.device.bar(0)?;
+        let [a, b, c, d, e, f] = mac;
+        bar.write32(bar0::MAC_HI_OFFSET.into(), u16::from_be_bytes([a, b]).into())?;
+        bar.write32(bar0::MAC_LO_OFFSET.into(), u32::from_be_bytes([c, d, e, f]))?;
+        bar.write32(bar0::MTU_OFFSET.into(), mtu.into())?;
+        Ok(())
+    }
+}
+
+fn identify<D: Device>(device: &D) -> Result<(), CardError> {
+    let (name, bar) = (device.name().to_string(), device.bar(0)?);
+    let magic = bar.read32(bar0::MAGIC_OFFSET.into())?;
+    if all_ones32(magic) {
+        return Err(CardError::Gone { name });
+    }
+    if magic != MAGIC {
+        return Err(CardError::NotACard { name, want: MAGIC, got: magic });
+    }
+    let version = bar.read32(bar0::MAP_VERSION_OFFSET.into())?;
+    if version != MAP_VERSION {
+        return Err(CardError::MapVersion { name, want: MAP_VERSION, got: version });
+    }
+    Ok(())
+}
+
+/// Writes the image word by word; the address advances by itself.
+fn load<D: Device>(device: &D, image: &[u8]) -> Result<(), CardError> {
+    let bar = device.bar(0)?;
+    let room = bar.read32(bar0::TCM_SIZE_OFFSET.into())? as usize;
+    if image.is_empty() || image.len() > room {
+        return Err(CardError::ImageSize { name: device.name().into(), got: image.len(), max: room });
+    }
+    bar.write32(bar0::LOAD_ADDR_OFFSET.into(), 0)?;
+    for chunk in image.chunks(4) {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        bar.write32(bar0::LOAD_DATA_OFFSET.into(), u32::from_le_bytes(word))?;
+    }
+    let want = image.len().next_multiple_of(4);
+    let got = bar.read32(bar0::LOAD_ADDR_OFFSET.into())? as usize;
+    // The address register has 20 bits, the memory may fill them.
+    if got != want & 0xF_FFFF {
+        return Err(CardError::Load { name: device.name().into(), want, got });
+    }
+    Ok(())
+}
+
+fn wait_ready<D: Device>(device: &D, limit: Duration) -> Result<(), CardError> {
+    let (bar, clock) = (device.bar(0)?, device.clock());
+    let give_up = clock.now() + limit;
+    let mut pause = Duration::from_micros(20);
+    loop {
+        let status = bar.read32(bar0::FW_STATUS_OFFSET.into())?;
+        let name = || device.name().to_string();
+        if all_ones32(status) {
+            return Err(CardError::Gone { name: name() });
+        }
+        if status == READY {
+            return Ok(());
+        }
+        let watchdogs = bar.read32(bar0::WATCHDOG_OFFSET.into())?;
+        if status > READY {
+            return Err(CardError::Firmware { name: name(), status, watchdogs });
+        }
+        if clock.now() >= give_up {
+            return Err(CardError::NotReady { name: name(), limit, status, watchdogs });
+        }
+        clock.sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+}
+
+const _: () = assert!(size_of::<CardInfo>() <= sluice_wire::mgmt::MAX_DATA);
