@@ -127,6 +127,8 @@
 #define SLUICE_BAR0_TX_BYTES 0x118u
 /* Bytes moved */
 #define SLUICE_BAR0_MOVE_BYTES 0x120u
+/* Malformed transmit jobs. Completed without sending anything. */
+#define SLUICE_BAR0_TX_BAD_JOBS 0x128u
 /* Inbound reads. Beats (up to 16 bytes) read from the card over PCIe. */
 #define SLUICE_BAR0_PCIE_IN_READS 0x130u
 /* Inbound writes. Beats written to the card over PCIe. */

@@ -103,6 +103,7 @@ module sluice_bar0 (
         logic [1:0] RX_BYTES;
         logic [1:0] TX_BYTES;
         logic [1:0] MOVE_BYTES;
+        logic TX_BAD_JOBS;
         logic PCIE_IN_READS;
         logic PCIE_IN_WRITES;
         logic PCIE_OUT_READS;
@@ -179,6 +180,7 @@ module sluice_bar0 (
         decoded_reg_strb.TX_BYTES[1] = cpuif_req_masked & (cpuif_addr == 16'h11c) & !cpuif_req_is_wr;
         decoded_reg_strb.MOVE_BYTES[0] = cpuif_req_masked & (cpuif_addr == 16'h120) & !cpuif_req_is_wr;
         decoded_reg_strb.MOVE_BYTES[1] = cpuif_req_masked & (cpuif_addr == 16'h124) & !cpuif_req_is_wr;
+        decoded_reg_strb.TX_BAD_JOBS = cpuif_req_masked & (cpuif_addr == 16'h128) & !cpuif_req_is_wr;
         decoded_reg_strb.PCIE_IN_READS = cpuif_req_masked & (cpuif_addr == 16'h130) & !cpuif_req_is_wr;
         decoded_reg_strb.PCIE_IN_WRITES = cpuif_req_masked & (cpuif_addr == 16'h134) & !cpuif_req_is_wr;
         decoded_reg_strb.PCIE_OUT_READS = cpuif_req_masked & (cpuif_addr == 16'h138) & !cpuif_req_is_wr;
@@ -415,6 +417,14 @@ module sluice_bar0 (
                 logic overflow;
             } bytes;
         } MOVE_BYTES;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } TX_BAD_JOBS;
         struct {
             struct {
                 logic [31:0] next;
@@ -683,6 +693,11 @@ module sluice_bar0 (
                 logic [63:0] value;
             } bytes;
         } MOVE_BYTES;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } TX_BAD_JOBS;
         struct {
             struct {
                 logic [31:0] value;
@@ -1457,6 +1472,33 @@ module sluice_bar0 (
             end
         end
     end
+    // Field: sluice_bar0.TX_BAD_JOBS.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TX_BAD_JOBS.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.TX_BAD_JOBS.count.incr) begin // increment
+            field_combo.TX_BAD_JOBS.count.overflow = (((33)'(next_c) + 32'h1) > 32'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.TX_BAD_JOBS.count.overflow = '0;
+        end
+        field_combo.TX_BAD_JOBS.count.incrthreshold = (field_storage.TX_BAD_JOBS.count.value >= 32'hffffffff);
+        field_combo.TX_BAD_JOBS.count.next = next_c;
+        field_combo.TX_BAD_JOBS.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TX_BAD_JOBS.count.value <= 32'h0;
+        end else begin
+            if(field_combo.TX_BAD_JOBS.count.load_next) begin
+                field_storage.TX_BAD_JOBS.count.value <= field_combo.TX_BAD_JOBS.count.next;
+            end
+        end
+    end
     // Field: sluice_bar0.PCIE_IN_READS.count
     always_comb begin
         automatic logic [31:0] next_c;
@@ -2104,6 +2146,9 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h124) begin
             readback_data_var = rbuf_storage.MOVE_BYTES.data[63:32];
+        end
+        if(rd_mux_addr == 16'h128) begin
+            readback_data_var[31:0] = field_storage.TX_BAD_JOBS.count.value;
         end
         if(rd_mux_addr == 16'h130) begin
             readback_data_var[31:0] = field_storage.PCIE_IN_READS.count.value;

@@ -34,6 +34,7 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] RxBytesOffset = 16'h0110;  // Bytes received
   localparam logic [15:0] TxBytesOffset = 16'h0118;  // Bytes sent
   localparam logic [15:0] MoveBytesOffset = 16'h0120;  // Bytes moved
+  localparam logic [15:0] TxBadJobsOffset = 16'h0128;  // Malformed transmit jobs
   localparam logic [15:0] PcieInReadsOffset = 16'h0130;  // Inbound reads
   localparam logic [15:0] PcieInWritesOffset = 16'h0134;  // Inbound writes
   localparam logic [15:0] PcieOutReadsOffset = 16'h0138;  // Outbound reads

@@ -149,6 +149,14 @@ package sluice_bar0_pkg;
 
     typedef struct {
         logic incr;
+    } sluice_bar0__TX_BAD_JOBS__count__in_t;
+
+    typedef struct {
+        sluice_bar0__TX_BAD_JOBS__count__in_t count;
+    } sluice_bar0__TX_BAD_JOBS__in_t;
+
+    typedef struct {
+        logic incr;
     } sluice_bar0__PCIE_IN_READS__count__in_t;
 
     typedef struct {
@@ -325,6 +333,7 @@ package sluice_bar0_pkg;
         sluice_bar0__RX_BYTES__in_t RX_BYTES;
         sluice_bar0__TX_BYTES__in_t TX_BYTES;
         sluice_bar0__MOVE_BYTES__in_t MOVE_BYTES;
+        sluice_bar0__TX_BAD_JOBS__in_t TX_BAD_JOBS;
         sluice_bar0__PCIE_IN_READS__in_t PCIE_IN_READS;
         sluice_bar0__PCIE_IN_WRITES__in_t PCIE_IN_WRITES;
         sluice_bar0__PCIE_OUT_READS__in_t PCIE_OUT_READS;

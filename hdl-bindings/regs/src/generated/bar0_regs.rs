@@ -74,6 +74,8 @@ pub const RX_BYTES_OFFSET: u32 = 0x110;
 pub const TX_BYTES_OFFSET: u32 = 0x118;
 /// Byte offset of `MOVE_BYTES`: bytes moved.
 pub const MOVE_BYTES_OFFSET: u32 = 0x120;
+/// Byte offset of `TX_BAD_JOBS`: malformed transmit jobs.
+pub const TX_BAD_JOBS_OFFSET: u32 = 0x128;
 /// Byte offset of `PCIE_IN_READS`: inbound reads.
 pub const PCIE_IN_READS_OFFSET: u32 = 0x130;
 /// Byte offset of `PCIE_IN_WRITES`: inbound writes.
@@ -425,7 +427,9 @@ pub struct Block {
     pub tx_bytes: [RO<u32>; 2],
     /// Bytes moved
     pub move_bytes: [RO<u32>; 2],
-    _gap6: [u32; 2],
+    /// Malformed transmit jobs. Completed without sending anything.
+    pub tx_bad_jobs: RO<u32>,
+    _gap6: [u32; 1],
     /// Inbound reads. Beats (up to 16 bytes) read from the card over PCIe.
     pub pcie_in_reads: RO<u32>,
     /// Inbound writes. Beats written to the card over PCIe.
@@ -507,6 +511,7 @@ const _: () = assert!(offset_of!(Block, pause_frames) == 0x10c);
 const _: () = assert!(offset_of!(Block, rx_bytes) == 0x110);
 const _: () = assert!(offset_of!(Block, tx_bytes) == 0x118);
 const _: () = assert!(offset_of!(Block, move_bytes) == 0x120);
+const _: () = assert!(offset_of!(Block, tx_bad_jobs) == 0x128);
 const _: () = assert!(offset_of!(Block, pcie_in_reads) == 0x130);
 const _: () = assert!(offset_of!(Block, pcie_in_writes) == 0x134);
 const _: () = assert!(offset_of!(Block, pcie_out_reads) == 0x138);
