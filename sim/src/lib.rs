@@ -5,7 +5,9 @@
 
 pub mod card;
 pub mod fabric;
-pub mod ssd;
+pub mod options;
+pub mod pcap;
 pub mod port;
 pub mod report;
+pub mod ssd;
 pub mod vm;

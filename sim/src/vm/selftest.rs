@@ -1,17 +1,16 @@
 //! The VM scenario against Linux's own target (nvmet) in a second VM: proves image, driver, ports and scenario without
 //! the card. Every frame crosses two of our socket ports and is written to a capture.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::scenario::{self, Extent, Plan};
 use super::steps::Target;
 use super::{Nic, Vm, VmConfig};
+use crate::pcap;
 use crate::port::{LivePort, SocketPort};
 use crate::report::{Checked, Meter, Report, Runner};
 
@@ -86,16 +85,8 @@ impl Relay {
         let done = Arc::new(AtomicBool::new(false));
         let stop = done.clone();
         let thread = std::thread::spawn(move || {
-            let mut capture = File::create(capture).ok().map(BufWriter::new);
-            // Classic pcap, microseconds, Ethernet.
-            let head = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1];
-            let mut put = |words: &[u32], frame: &[u8]| {
-                if let Some(file) = &mut capture {
-                    let head: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-                    let _ = file.write_all(&head).and_then(|()| file.write_all(frame));
-                }
-            };
-            put(&head, &[]);
+            let mut capture = pcap::Writer::create(&capture).ok();
+            let start = Instant::now();
             let mut frames = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let mut idle = true;
@@ -110,14 +101,8 @@ impl Relay {
                     }
                     idle &= frames.is_empty();
                     for frame in frames.drain(..) {
-                        let now = SystemTime::now()
-                            .duration_since(UNIX_EPOCH)
-                            .unwrap_or_default();
-                        let length = frame.len() as u32;
-                        put(
-                            &[now.as_secs() as u32, now.subsec_micros(), length, length],
-                            &frame,
-                        );
+                        let clock = start.elapsed().as_nanos() as u64 / pcap::NANOS_PER_CLOCK;
+                        let _ = capture.as_mut().map(|file| file.write(clock, &frame));
                         let _ = to.send(&frame);
                     }
                     let _ = to.flush();
