@@ -1,1 +1,154 @@
-//! Placeholder until its first content lands.
+//! The card's RTL, turned into C++ by Verilator, behind a safe interface that works in beats and clocks.
+//!
+//! A card is either *split*, one model per tile and one for everything else, exchanged once a clock, or (feature `flat`)
+//! *flat*, one model of the whole. Every signal between a tile and the uncore leaves a flip-flop, so both behave the same,
+//! clock for clock; the split card runs faster and compiles once for any number of cores.
+//!
+//! Nothing here knows PCIe packets or Ethernet frames: see `sluice-sim`. All `unsafe` of the simulation is in this crate.
+#![allow(unsafe_code, reason = "leaf crate: FFI to the Verilated models")]
+
+mod beat;
+mod ffi;
+
+use std::{
+    ffi::{CStr, CString},
+    path::Path,
+    ptr::NonNull,
+};
+
+pub use beat::{Beat, Input, Output};
+
+/// Why there is no card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NewCardError {
+    /// The build has no such model.
+    #[error("this build has no Verilated card with {0} data cores: build with SLUICE_DATA_CORES={0}")]
+    NotBuilt(u32),
+    /// Only with the feature `flat`.
+    #[error("flattened models are built with the feature `flat`")]
+    NoFlat,
+}
+
+/// The RTL stopped itself.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the RTL stopped at clock {clock}: {what}")]
+pub struct Stopped {
+    /// When.
+    pub clock: u64,
+    /// The assertion's name and place.
+    pub what: String,
+}
+
+/// A Verilated card, out of reset, with its cores held (`CTRL.run` is 0).
+pub struct Card(NonNull<ffi::Card>);
+
+// SAFETY: a card shares nothing with other cards: Verilator keeps all state in its models and their contexts, and the
+// shim's only global is per thread.
+unsafe impl Send for Card {}
+
+impl Card {
+    /// A card of one model per tile and one for the rest. `seed` starts the entropy input.
+    ///
+    /// # Errors
+    /// [`NewCardError`] if this build lacks the model.
+    pub fn split(data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
+        // SAFETY: takes plain values.
+        let card = unsafe { ffi::sluice_card_new(data_cores, false, seed) };
+        NonNull::new(card).map(Self).ok_or(NewCardError::NotBuilt(data_cores))
+    }
+
+    /// A card of one model.
+    ///
+    /// # Errors
+    /// [`NewCardError`] if this build lacks the model.
+    pub fn flat(data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
+        if !cfg!(feature = "flat") {
+            return Err(NewCardError::NoFlat);
+        }
+        // SAFETY: takes plain values.
+        let card = unsafe { ffi::sluice_card_new(data_cores, true, seed) };
+        NonNull::new(card).map(Self).ok_or(NewCardError::NotBuilt(data_cores))
+    }
+
+    /// Queues beats for an input, in order of `at`.
+    pub fn push(&mut self, input: Input, beats: &[Beat]) {
+        // SAFETY: the slice is valid for the call, which copies it.
+        unsafe { ffi::sluice_card_push(self.0.as_ptr(), input as u32, beats.as_ptr(), beats.len()) }
+    }
+
+    /// Takes the oldest beats of an output; returns how many of `beats` were filled.
+    pub fn take(&mut self, output: Output, beats: &mut [Beat]) -> usize {
+        // SAFETY: the slice is valid for the call, which writes whole beats and `bool`s of 0 or 1 only.
+        unsafe { ffi::sluice_card_take(self.0.as_ptr(), output as u32, beats.as_mut_ptr(), beats.len()) }
+    }
+
+    /// Takes the oldest beat of an output.
+    pub fn take_one(&mut self, output: Output) -> Option<Beat> {
+        let mut beat = [Beat::default()];
+        (self.take(output, &mut beat) == 1).then_some(beat[0])
+    }
+
+    /// Runs up to (not including) clock `until`.
+    ///
+    /// # Errors
+    /// [`Stopped`] if an assertion failed (feature `assertions`) or the RTL called `$fatal`.
+    pub fn run(&mut self, until: u64) -> Result<(), Stopped> {
+        // SAFETY: the pointer is valid as long as `self`.
+        if unsafe { ffi::sluice_card_run(self.0.as_ptr(), until) } {
+            return Ok(());
+        }
+        // SAFETY: a C string that lives until this thread's next run.
+        let what = unsafe { CStr::from_ptr(ffi::sluice_failure()) };
+        Err(Stopped { clock: self.clock(), what: what.to_string_lossy().into_owned() })
+    }
+
+    /// Clocks run since reset.
+    #[must_use]
+    pub fn clock(&self) -> u64 {
+        // SAFETY: the pointer is valid as long as `self`.
+        unsafe { ffi::sluice_card_clock(self.0.as_ptr()) }
+    }
+
+    /// Beats of an input that the card has not taken yet.
+    #[must_use]
+    pub fn queued(&self, input: Input) -> usize {
+        // SAFETY: the pointer is valid as long as `self`.
+        unsafe { ffi::sluice_card_queued(self.0.as_ptr(), input as u32) }
+    }
+
+    /// From now on the microsecond clock shows `micros` (never going back) until told otherwise.
+    pub fn set_live_micros(&mut self, micros: u64) {
+        // SAFETY: the pointer is valid as long as `self`.
+        unsafe { ffi::sluice_card_live_time(self.0.as_ptr(), true, micros) }
+    }
+
+    /// From now on the microsecond clock advances every 250 clocks.
+    pub fn set_clocked_micros(&mut self) {
+        // SAFETY: the pointer is valid as long as `self`.
+        unsafe { ffi::sluice_card_live_time(self.0.as_ptr(), false, 0) }
+    }
+
+    /// Writes waveforms from here on to FST files: one per model, `path` with the model's name appended. False without
+    /// the feature `waves` or if the files cannot be created.
+    #[must_use]
+    pub fn trace(&mut self, path: &Path) -> bool {
+        let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else { return false };
+        // SAFETY: both pointers are valid for the call.
+        unsafe { ffi::sluice_card_trace(self.0.as_ptr(), path.as_ptr()) }
+    }
+
+    /// A fingerprint of all outer outputs in every clock so far. Two cards with the same inputs and the same fingerprint
+    /// behaved the same, clock for clock.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        // SAFETY: the pointer is valid as long as `self`.
+        unsafe { ffi::sluice_card_fingerprint(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        // SAFETY: made by `sluice_card_new`, freed once.
+        unsafe { ffi::sluice_card_free(self.0.as_ptr()) }
+    }
+}

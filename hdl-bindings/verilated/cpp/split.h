@@ -1,0 +1,165 @@
+// The card as one model per tile and one for the rest, which exchange their ports once a clock. Every signal between
+// them leaves a flip-flop, so what a model sees of another in a clock is what that one put out at the last edge.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+
+#include "Vsluice_tile.h"
+#include "card.h"
+#include "ports.h"
+#include "trace.h"
+#include "verilated.h"
+
+bool run_failed();
+
+/// A tile, and whether evaluating it would change anything.
+class Tile {
+public:
+    Tile(VerilatedContext& context, int index, int count) : model(std::make_unique<Vsluice_tile>(&context, name(index).c_str())) {
+        model->rst_ni = 0;
+        model->core_id_i = index;
+        model->num_cores_i = count;
+    }
+
+    static std::string name(int index) { return "tile" + std::to_string(index); }
+
+    /// Copies the tile's outputs to the uncore.
+    template <class Uncore>
+    void give(Uncore& u, int i) const {
+        const Vsluice_tile& t = *model;
+        u.bus_valid_i[i] = t.bus_valid_o;
+        u.bus_class_i[i] = t.bus_class_o;
+        u.bus_we_i[i] = t.bus_we_o;
+        u.bus_be_i[i] = t.bus_be_o;
+        u.bus_addr_i[i] = t.bus_addr_o;
+        u.bus_wdata_i[i] = t.bus_wdata_o;
+        u.out_req_i[i] = t.out_req_o;
+        u.out_valid_i[i] = t.out_valid_o;
+        u.out_kind_i[i] = t.out_kind_o;
+        if (t.out_valid_o) u.out_data_i[i] = t.out_data_o;
+        u.mail_to_i[i] = t.mail_to_o;
+        u.rx_popped_i[i] = t.rx_popped_o;
+        u.mail_popped_i[i] = t.mail_popped_o;
+        u.wake_on_i[i] = t.wake_on_o;
+        u.wake_at_i[i] = t.wake_at_o;
+        u.watchdog_on_i[i] = t.watchdog_on_o;
+        u.watchdog_at_i[i] = t.watchdog_at_o;
+        u.snoop_first_i[i] = t.snoop_first_o;
+        u.snoop_end_i[i] = t.snoop_end_o;
+        u.peek_value_i[i] = t.peek_value_o;
+    }
+
+    /// Copies the uncore's outputs to the tile, unless the tile is quiet and none of them is an event (`sluice_tile`):
+    /// then it need not be evaluated.
+    template <class Uncore>
+    void take(const Uncore& u, int i) {
+        Vsluice_tile& t = *model;
+        const bool event = u.run_o != t.run_i || u.load_valid_o || u.bus_done_o[i] || u.bus_rvalid_o[i] || u.out_gnt_o[i] ||
+                           u.mail_refused_o[i] || u.sent_frame_o[i] || u.in_valid_o[i] || u.wake_o[i] || u.snooped_o[i] ||
+                           u.host_event_o[i] || u.peek_o[i];
+        active = event || stale_ || !t.quiet_o;
+        if (!active) return;
+        // The clock after an event brings its pulses back to 0.
+        stale_ = event;
+        t.run_i = u.run_o;
+        t.clocks_i = u.clocks_o;
+        t.time_us_i = u.time_us_o;
+        t.entropy_i = u.entropy_o;
+        t.load_valid_i = u.load_valid_o;
+        t.load_addr_i = u.load_addr_o;
+        t.load_data_i = u.load_data_o;
+        t.bus_done_i = u.bus_done_o[i];
+        t.bus_rvalid_i = u.bus_rvalid_o[i];
+        if (t.bus_rvalid_i) t.bus_rdata_i = u.bus_rdata_o;
+        t.out_gnt_i = u.out_gnt_o[i];
+        t.mail_refused_i = u.mail_refused_o[i];
+        t.sent_frame_i = u.sent_frame_o[i];
+        t.in_valid_i = u.in_valid_o[i];
+        if (t.in_valid_i) {
+            t.in_kind_i = u.in_kind_o;
+            t.in_data_i = u.in_data_o;
+        }
+        t.wake_i = u.wake_o[i];
+        t.snooped_i = u.snooped_o[i];
+        t.host_event_i = u.host_event_o[i];
+        t.peek_i = u.peek_o[i];
+        t.peek_select_i = u.peek_select_o;
+    }
+
+    std::unique_ptr<Vsluice_tile> model;
+    Trace trace;
+    bool active = true;
+
+private:
+    bool stale_ = true;
+};
+
+template <class Uncore, int Cores>
+class Split final : public Card {
+public:
+    explicit Split(uint64_t seed) : Card(seed) {
+        context_.traceEverOn(true);
+        uncore_ = std::make_unique<Uncore>(&context_, "uncore");
+        for (int i = 0; i < Cores; i++) tiles_[i] = std::make_unique<Tile>(context_, i, Cores);
+        uncore_->rst_ni = 0;
+        drive(*uncore_, *this);
+        for (int i = 0; i < kResetClocks; i++) edges([] {});
+        uncore_->rst_ni = 1;
+        for (auto& tile : tiles_) tile->model->rst_ni = 1;
+    }
+    ~Split() override {
+        trace_.close();
+        for (auto& tile : tiles_) tile->trace.close();
+    }
+
+    bool run(uint64_t until) override {
+        while (clock < until && !run_failed()) {
+            drive(*uncore_, *this);
+            edges([this] { sample(*uncore_, *this); });
+            tick();
+        }
+        return !run_failed();
+    }
+
+    bool trace(const char* path) override {
+        bool ok = trace_.open(*uncore_, std::string(path) + ".uncore.fst");
+        for (int i = 0; i < Cores; i++) {
+            ok = tiles_[i]->trace.open(*tiles_[i]->model, std::string(path) + "." + Tile::name(i) + ".fst") && ok;
+        }
+        return ok;
+    }
+
+private:
+    /// One clock. The exchange comes first, so that all models see each other as they were at the last edge.
+    template <class Middle>
+    void edges(Middle middle) {
+        for (int i = 0; i < Cores; i++) {
+            tiles_[i]->give(*uncore_, i);
+            tiles_[i]->take(*uncore_, i);
+        }
+        uncore_->clk_i = 0;
+        uncore_->eval();
+        trace_.dump(clock, 0);
+        middle();
+        uncore_->clk_i = 1;
+        uncore_->eval();
+        trace_.dump(clock, 1);
+        for (auto& tile : tiles_) {
+            if (!tile->active) continue;
+            Vsluice_tile& t = *tile->model;
+            t.clk_i = 0;
+            t.eval();
+            tile->trace.dump(clock, 0);
+            t.clk_i = 1;
+            t.eval();
+            tile->trace.dump(clock, 1);
+        }
+    }
+
+    VerilatedContext context_;
+    std::unique_ptr<Uncore> uncore_;
+    std::array<std::unique_ptr<Tile>, Cores> tiles_;
+    Trace trace_;
+};

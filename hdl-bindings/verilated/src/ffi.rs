@@ -1,0 +1,29 @@
+//! The functions of `cpp/shim.cpp`.
+
+use core::ffi::c_char;
+
+use crate::beat::Beat;
+
+/// A card, owned by C++.
+#[repr(C)]
+pub struct Card {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    /// Null if this build has no such model.
+    pub fn sluice_card_new(data_cores: u32, flat: bool, seed: u64) -> *mut Card;
+    pub fn sluice_card_free(card: *mut Card);
+    pub fn sluice_card_push(card: *mut Card, input: u32, beats: *const Beat, count: usize);
+    pub fn sluice_card_take(card: *mut Card, output: u32, beats: *mut Beat, room: usize) -> usize;
+    /// False if an assertion failed: see `sluice_failure`.
+    pub fn sluice_card_run(card: *mut Card, until: u64) -> bool;
+    pub fn sluice_card_clock(card: *const Card) -> u64;
+    pub fn sluice_card_queued(card: *const Card, input: u32) -> usize;
+    pub fn sluice_card_live_time(card: *mut Card, live: bool, micros: u64);
+    pub fn sluice_card_trace(card: *mut Card, path: *const c_char) -> bool;
+    /// Fingerprint of all outer outputs in every clock so far.
+    pub fn sluice_card_fingerprint(card: *const Card) -> u64;
+    /// What failed in this thread's last run.
+    pub fn sluice_failure() -> *const c_char;
+}
