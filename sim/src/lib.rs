@@ -5,6 +5,8 @@
 
 pub mod card;
 pub mod fabric;
+pub mod initiator;
+pub mod link;
 pub mod options;
 pub mod pcap;
 pub mod port;

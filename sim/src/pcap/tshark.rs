@@ -1,0 +1,168 @@
+//! Has tshark dissect a capture: an independent judge of every byte on the wire.
+
+use std::{io, path::Path, process::Command};
+
+/// What tshark found in a capture that is in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Frames.
+    pub frames: usize,
+    /// IPv4, TCP, UDP and ICMP checksums found good.
+    pub good_checksums: usize,
+    /// NVMe/TCP PDUs.
+    pub pdus: usize,
+    /// Header digests found good.
+    pub good_header_digests: usize,
+    /// Data digests found good.
+    pub good_data_digests: usize,
+}
+
+/// Why a capture is not in order, or could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The program is missing.
+    #[error("tshark is not installed; `cargo xtask setup` installs it")]
+    NotInstalled,
+    /// The program failed.
+    #[error("tshark could not read {path}: {message}")]
+    Failed {
+        /// The capture.
+        path: String,
+        /// What tshark said.
+        message: String,
+    },
+    /// Bad frames.
+    #[error("{path}: {count} bad frames, the first:\n{first}")]
+    Bad {
+        /// The capture.
+        path: String,
+        /// How many.
+        count: usize,
+        /// The first few, one a line.
+        first: String,
+    },
+}
+
+/// Status values of tshark's checksum fields.
+const BAD: &str = "0";
+const GOOD: &str = "1";
+
+const PREFERENCES: [&str; 7] = [
+    "ip.check_checksum:TRUE",
+    "tcp.check_checksum:TRUE",
+    "udp.check_checksum:TRUE",
+    "tcp.desegment_tcp_streams:TRUE",
+    "tcp.reassemble_out_of_order:TRUE",
+    "nvme-tcp.subsystem_ports:4420,8009",
+    "nvme-tcp.check_hdgst:TRUE",
+];
+
+const CHECKSUMS: [&str; 5] = [
+    "ip.checksum.status",
+    "tcp.checksum.status",
+    "udp.checksum.status",
+    "icmp.checksum.status",
+    "icmpv6.checksum.status",
+];
+
+/// Reads `path` with tshark: no malformed packet, every IP, TCP, UDP and ICMP checksum and every NVMe/TCP digest good.
+///
+/// # Errors
+/// [`CheckError`], naming the first bad frames.
+pub fn check_with_tshark(path: &Path) -> Result<Report, CheckError> {
+    check(path, "TRUE")
+}
+
+/// The same without data digests, for captures of connections with HPDA or CPDA above 0: tshark 4.0 does not expect padding
+/// between header and data, looks for the data digest in the wrong place and calls such a PDU malformed.
+///
+/// # Errors
+/// [`CheckError`], naming the first bad frames.
+pub fn check_padded_with_tshark(path: &Path) -> Result<Report, CheckError> {
+    check(path, "FALSE")
+}
+
+fn check(path: &Path, data_digests: &str) -> Result<Report, CheckError> {
+    let name = path.display().to_string();
+    let mut command = Command::new("tshark");
+    command
+        .arg("-r")
+        .arg(path)
+        .args(["-T", "fields", "-E", "occurrence=a"]);
+    for preference in PREFERENCES {
+        command.args(["-o", preference]);
+    }
+    command.args(["-o", &format!("nvme-tcp.check_ddgst:{data_digests}")]);
+    let fields = ["frame.number", "_ws.malformed", "_ws.malformed.expert"]
+        .into_iter()
+        .chain(CHECKSUMS)
+        .chain([
+            "nvme-tcp.type",
+            "nvme-tcp.hdgst.status",
+            "nvme-tcp.ddgst.status",
+        ]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let output = command.output().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CheckError::NotInstalled,
+        _ => CheckError::Failed {
+            path: name.clone(),
+            message: error.to_string(),
+        },
+    })?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(CheckError::Failed {
+            path: name,
+            message,
+        });
+    }
+    judge(name, &String::from_utf8_lossy(&output.stdout))
+}
+
+fn judge(path: String, table: &str) -> Result<Report, CheckError> {
+    let mut report = Report::default();
+    let mut bad = vec![];
+    for line in table.lines() {
+        report.frames += 1;
+        if let Some(problem) = judge_frame(line, &mut report) {
+            bad.push(problem);
+        }
+    }
+    if bad.is_empty() {
+        return Ok(report);
+    }
+    Err(CheckError::Bad {
+        path,
+        count: bad.len(),
+        first: bad[..bad.len().min(5)].join("\n"),
+    })
+}
+
+fn judge_frame(line: &str, report: &mut Report) -> Option<String> {
+    let columns: Vec<&str> = line.split('\t').collect();
+    let column = |at: usize| columns.get(at).copied().unwrap_or_default();
+    let count = |at: usize, value| column(at).split(',').filter(|v| *v == value).count();
+    let mut problems = vec![];
+    if !column(1).is_empty() || !column(2).is_empty() {
+        problems.push("malformed");
+    }
+    for (i, name) in CHECKSUMS.iter().enumerate() {
+        report.good_checksums += count(3 + i, GOOD);
+        if count(3 + i, BAD) != 0 {
+            problems.push(name);
+        }
+    }
+    let first = 3 + CHECKSUMS.len();
+    report.pdus += column(first).split(',').filter(|v| !v.is_empty()).count();
+    report.good_header_digests += count(first + 1, GOOD);
+    report.good_data_digests += count(first + 2, GOOD);
+    if count(first + 1, BAD) != 0 {
+        problems.push("header digest");
+    }
+    if count(first + 2, BAD) != 0 {
+        problems.push("data digest");
+    }
+    (!problems.is_empty()).then(|| format!("frame {}: {}", column(0), problems.join(", ")))
+}
