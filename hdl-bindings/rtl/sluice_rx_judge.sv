@@ -23,16 +23,18 @@ module sluice_rx_judge
   localparam logic [31:0] TimestampsOnly = 32'h0101_080A; // NOP, NOP, kind 8, length 10 (RFC 7323, appendix A)
 
   // ---- what kind of frame it is ----
-  logic        ip4, ip6, arp, pause, tcp, udp, icmp, more, fragment, bad_ip4, bad_ip6, bad_l4, bad_sum, no_sum, has_ts;
+  logic        typed, ip4, ip6, arp, pause, tcp, udp, icmp, more, fragment,
+               bad_ip4, bad_ip6, bad_l4, bad_sum, no_sum, has_ts;
   logic [7:0]  l3_at, l4_at, next;
   logic [16:0] l4_len;
   logic [5:0]  tcp_len;
   logic [15:0] l4_folded;
   logic [1:0]  ecn;
 
-  assign ip4      = facts_i.ether_type == 16'h0800;
-  assign ip6      = facts_i.ether_type == 16'h86DD;
-  assign arp      = facts_i.ether_type == 16'h0806;
+  assign typed    = !facts_i.vlan || facts_i.len >= 14'd18; // the EtherType behind a tag is there
+  assign ip4      = typed && facts_i.ether_type == 16'h0800;
+  assign ip6      = typed && facts_i.ether_type == 16'h86DD;
+  assign arp      = typed && facts_i.ether_type == 16'h0806;
   // IEEE 802.3 annex 31B, 31D: opcode 0001h PAUSE, 0101h priority-based flow control
   assign pause    = facts_i.ether_type == 16'h8808 && !facts_i.vlan && facts_i.len >= 14'd18 &&
                     (facts_i.first[31:16] == 16'h0001 || facts_i.first[31:16] == 16'h0101);
