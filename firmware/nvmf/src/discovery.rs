@@ -14,7 +14,7 @@ use sluice_wire::{
     fabrics::{CNTLID_DYNAMIC, DISCOVERY_NQN},
     nvme::{DiscoveryEntry, DiscoveryHeader},
 };
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromZeros, IntoBytes};
 
 /// TRTYPE TCP.
 const TCP: u8 = 3;
@@ -38,23 +38,18 @@ impl Target {
         (size_of::<DiscoveryHeader>() + entries * size_of::<DiscoveryEntry>()) as u64
     }
 
-    pub(crate) fn discovery_log(&mut self, window: &mut Window<'_>, slot: usize) {
-        let count = self.records(slot).count();
-        let mut scratch = core::mem::replace(&mut self.scratch, [0; 4096]);
-        if let Ok((header, _)) = DiscoveryHeader::mut_from_prefix(&mut scratch) {
-            header.zero();
-            header.generation.set(self.generation);
-            header.records.set(count as u64);
-            window.put(header.as_bytes());
-        }
+    pub(crate) fn discovery_log(&self, window: &mut Window<'_>, slot: usize) {
+        // The header's reserved part is left to `seek`, which saves 1 KiB of stack.
+        window.put(&self.generation.to_le_bytes());
+        window.put(&(self.records(slot).count() as u64).to_le_bytes());
+        window.seek(size_of::<DiscoveryHeader>() as u64);
+        let mut entry = DiscoveryEntry::new_zeroed();
         for record in self.records(slot) {
             if window.full() {
                 break;
             }
-            if let Ok((entry, _)) = DiscoveryEntry::mut_from_prefix(&mut scratch) {
-                fill(entry, &record, self.limits.queue_entries);
-                window.put(entry.as_bytes());
-            }
+            fill(&mut entry, &record, self.limits.queue_entries);
+            window.put(entry.as_bytes());
         }
     }
 

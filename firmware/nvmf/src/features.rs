@@ -177,7 +177,6 @@ fn supported_events(controller: &Controller) -> EventConfig {
     } else {
         events.set_smart(0x1f);
         events.set_namespace_changed(true);
-        events.set_ana_change(true);
     }
     events
 }

@@ -179,7 +179,6 @@ fn fill_common(id: &mut IdentifyController, controller: &Controller, limits: &Li
 fn fill_io(id: &mut IdentifyController, subsystem: &Subsystem, oncs: u16, limits: &Limits) {
     let mut notices = EventConfig(0);
     notices.set_namespace_changed(true);
-    notices.set_ana_change(true);
     id.oaes.set(notices.0);
     id.sn = subsystem.serial;
     id.mn = subsystem.model;
@@ -195,8 +194,8 @@ fn fill_io(id: &mut IdentifyController, subsystem: &Subsystem, oncs: u16, limits
     id.wctemp.set(over);
     id.cctemp.set(over + 15);
     id.anatt = 10;
-    // All five states may be reported; a namespace keeps its group while attached.
-    id.anacap = 0x1f | 1 << 6;
+    // Optimized is the only state; a namespace keeps its group while attached.
+    id.anacap = 1 << 0 | 1 << 6;
     id.anagrpmax.set(ANA_GROUPS);
     id.nanagrpid.set(ANA_GROUPS);
     id.sqes = 0x66;
