@@ -1,2 +1,202 @@
-//! Developer commands.
-fn main() {}
+//! Every developer command of Sluice. `cargo xtask COMMAND --help` explains each.
+
+mod firmware;
+mod fuzz;
+mod hardware;
+#[path = "../../sim/src/options.rs"]
+mod options;
+mod paths;
+mod process;
+mod progress;
+mod setup;
+mod sim;
+mod test;
+mod vm;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use options::{BenchOptions, DemoOptions, HostKind, ServeOptions, VmOptions};
+use sim::Wants;
+
+/// Developer commands of Sluice: each installs and builds what it needs first
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the other commands need (they also do it themselves)
+    Setup {
+        /// Make the Linux VM image too (about 200 MB to download)
+        #[arg(long)]
+        vm: bool,
+        #[command(flatten)]
+        options: VmOptions,
+    },
+    /// Build the firmware image for the card's RV32 cores and print its sizes
+    Build,
+    /// Show the whole chain: a remote host does verified I/O through the card
+    Demo(DemoOptions),
+    /// Keep the card up on a TAP interface or QEMU socket, to try your own host software against it
+    Serve(ServeOptions),
+    /// Run everything that must hold before a change lands
+    Test {
+        /// Also what takes long: the whole VM scenario on the Verilated card, more fuzzing
+        #[arg(long)]
+        long: bool,
+        /// Only stages whose name contains this
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Measure clocks per I/O, IOPS and latency on the Verilated card
+    Bench(BenchOptions),
+    /// Fuzz parsers and protocol machines, guided by coverage
+    Fuzz {
+        /// Seconds in all, shared by the targets
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this target
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Estimate LUTs, flip-flops and block RAMs of each block with yosys
+    Synth {
+        /// Only this module
+        block: Option<String>,
+    },
+    /// Generate register blocks, offsets and documentation from the register map
+    Regs {
+        /// Only check that the committed files are fresh
+        #[arg(long)]
+        check: bool,
+        /// Write HTML documentation to this folder
+        #[arg(long, value_name = "DIR")]
+        html: Option<PathBuf>,
+    },
+    /// Formatting, clippy and the RTL lint
+    Lint,
+    /// Let tshark judge captures: nothing malformed, checksums and digests right
+    CheckPcaps {
+        /// Captures or folders of captures
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// The VM scenario against Linux's own target in a second VM, without a card
+    #[command(hide = true)]
+    VmSelftest {
+        /// The short version
+        #[arg(long)]
+        short: bool,
+        /// Write the closing table as JSON
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        #[command(flatten)]
+        vm: VmOptions,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup {
+            vm: with_vm,
+            options,
+        } => {
+            setup::ensure(setup::ALL)?;
+            if with_vm {
+                println!("VM image: {}", paths::shown(&vm::ensure(&options)?));
+            }
+            println!("everything is there");
+        }
+        Command::Build => firmware::build_and_report()?,
+        Command::Demo(options) => {
+            let vm = (options.host == HostKind::Vm).then_some(&options.vm);
+            return sim::run(
+                &Wants {
+                    card: Some(&options.card),
+                    vm,
+                    waves: options.waves,
+                },
+                own_arguments(),
+            );
+        }
+        Command::Serve(options) => {
+            return sim::run(
+                &Wants {
+                    card: Some(&options.card),
+                    vm: None,
+                    waves: false,
+                },
+                own_arguments(),
+            );
+        }
+        Command::Bench(options) => {
+            return sim::run(
+                &Wants {
+                    card: Some(&options.card),
+                    vm: None,
+                    waves: false,
+                },
+                own_arguments(),
+            );
+        }
+        Command::Test { long, only } => return test::run(long, only.as_deref()),
+        Command::Fuzz { seconds, target } => {
+            let count = fuzz::run(&fuzz::Effort::Seconds(seconds), target.as_deref())?;
+            println!("{count} targets fuzzed, no findings");
+        }
+        Command::Synth { block } => hardware::synth(block.as_deref())?,
+        Command::Regs { check, html } => hardware::registers(check, html)?,
+        Command::Lint => return test::run(false, Some("lint")),
+        Command::CheckPcaps { .. } => {
+            setup::ensure(&[setup::Need::Captures])?;
+            return sim::run(
+                &Wants {
+                    card: None,
+                    vm: None,
+                    waves: false,
+                },
+                own_arguments(),
+            );
+        }
+        Command::VmSelftest { vm, .. } => {
+            return sim::run(
+                &Wants {
+                    card: None,
+                    vm: Some(&vm),
+                    waves: false,
+                },
+                own_arguments(),
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The command and its options as they were typed; `sluice-sim` has the same ones.
+fn own_arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
+}
+
+/// The error with its causes, one a line.
+fn chain(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.join("\n  because: ")
+}

@@ -1,0 +1,326 @@
+//! The stages of `cargo xtask test`. What they print goes to `target/test/NAME.log`; only failures reach the terminal.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Outcome, count};
+use crate::options::{CardKind, CardOptions, VmOptions};
+use crate::setup::{self, Need, RISCV, RiscvToolchain};
+use crate::sim::{self, Wants};
+use crate::{firmware as image, fuzz as fuzzer, hardware, paths, process};
+
+/// Logs, captures and reports of the run.
+pub fn out_dir() -> PathBuf {
+    paths::target("test")
+}
+
+/// Every capture that a test or a demo leaves here is judged by tshark.
+fn capture_dir() -> PathBuf {
+    out_dir().join("captures")
+}
+
+/// The Verilated card with its assertions, and as one model besides the one in pieces.
+const RTL: &str = "sluice-sim/rtl,sluice-verilated/assertions,sluice-verilated/flat";
+
+/// Workspaces of their own.
+const OTHER_WORKSPACES: &[&str] = &["firmware/image", "fuzz"];
+
+pub fn formatting(_long: bool) -> Result<Outcome> {
+    logged(
+        "formatting",
+        process::command("cargo").args(["fmt", "--all", "--check"]),
+    )?;
+    for dir in OTHER_WORKSPACES
+        .iter()
+        .map(|dir| paths::root().join(dir))
+        .filter(|dir| dir.join("Cargo.toml").is_file())
+    {
+        logged(
+            "formatting",
+            process::command("cargo")
+                .args(["fmt", "--check"])
+                .current_dir(dir),
+        )?;
+    }
+    Ok(Outcome::Passed(1))
+}
+
+pub fn generated(_long: bool) -> Result<Outcome> {
+    hardware::registers(true, None)?;
+    Ok(Outcome::Passed(1))
+}
+
+pub fn rtl_lint(_long: bool) -> Result<Outcome> {
+    let tops = hardware::lint()?;
+    eprintln!("  clean: {}", tops.join(", "));
+    Ok(Outcome::Passed(tops.len() as u32))
+}
+
+pub fn firmware(_long: bool) -> Result<Outcome> {
+    image::build_and_report()?;
+    Ok(Outcome::Passed(1))
+}
+
+pub fn clippy(_long: bool) -> Result<Outcome> {
+    setup::ensure(&[Need::Hardware])?;
+    let mut cargo = process::command("cargo");
+    cargo.args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        RTL,
+        "--",
+        "-Dwarnings",
+    ]);
+    logged("clippy", &mut cargo)?;
+    Ok(Outcome::Passed(1))
+}
+
+pub fn clippy_image(_long: bool) -> Result<Outcome> {
+    setup::ensure(&[Need::Firmware])?;
+    if setup::riscv_toolchain()? == RiscvToolchain::Debian {
+        return Ok(Outcome::Absent(format!(
+            "clippy needs the rustup target {RISCV}"
+        )));
+    }
+    let mut cargo = process::command("cargo");
+    cargo
+        .args(["clippy", "--locked", "--release", "--target-dir"])
+        .arg(paths::target("image"));
+    cargo
+        .args(["--", "-Dwarnings"])
+        .current_dir(paths::root().join("firmware/image"))
+        .env_remove("CARGO_TARGET_DIR");
+    logged("clippy-image", &mut cargo)?;
+    Ok(Outcome::Passed(1))
+}
+
+pub fn workspace_tests(_long: bool) -> Result<Outcome> {
+    setup::ensure(&[Need::Hardware, Need::Captures])?;
+    std::fs::create_dir_all(capture_dir())?;
+    let mut cargo = process::command("cargo");
+    if process::capture(process::command("cargo").args(["nextest", "--version"])).is_ok() {
+        cargo.args(["nextest", "run", "--no-fail-fast"]);
+    } else {
+        cargo.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+    }
+    cargo.args(["--locked", "--workspace", "--features", RTL]);
+    cargo
+        .env("SLUICE_FIRMWARE", image::build()?)
+        .env("SLUICE_PCAP_DIR", capture_dir())
+        .env("NO_COLOR", "1");
+    let ran = logged("tests", &mut cargo);
+    let log = std::fs::read_to_string(out_dir().join("tests.log"))?;
+    match (ran, count::tests(&log)) {
+        (Ok(()), Some((passed, 0))) if passed > 0 => Ok(Outcome::Passed(passed)),
+        (Err(error), Some((passed, failed))) => Ok(Outcome::Failed {
+            passed,
+            failed: failed.max(1),
+            why: format!("{error:#}"),
+        }),
+        (Err(error), None) => Err(error),
+        (Ok(()), _) => bail!("the test runner ended well without a summary"),
+    }
+}
+
+pub fn demo_functional_model(_long: bool) -> Result<Outcome> {
+    demo(
+        "functional-model",
+        CardKind::Functional,
+        false,
+        &["--host", "model"],
+    )
+}
+
+pub fn demo_rtl_model(_long: bool) -> Result<Outcome> {
+    demo("rtl-model", CardKind::Rtl, false, &["--host", "model"])
+}
+
+pub fn demo_functional_vm(_long: bool) -> Result<Outcome> {
+    demo(
+        "functional-vm",
+        CardKind::Functional,
+        true,
+        &["--host", "vm"],
+    )
+}
+
+pub fn demo_rtl_vm_short(_long: bool) -> Result<Outcome> {
+    demo(
+        "rtl-vm-short",
+        CardKind::Rtl,
+        true,
+        &["--host", "vm", "--short"],
+    )
+}
+
+pub fn demo_rtl_vm(_long: bool) -> Result<Outcome> {
+    demo("rtl-vm", CardKind::Rtl, true, &["--host", "vm"])
+}
+
+pub fn vm_selftest(_long: bool) -> Result<Outcome> {
+    let vm = vm_options();
+    let command = sim::prepare(&Wants {
+        card: None,
+        vm: Some(&vm),
+        waves: false,
+    })?;
+    scenario("vm-selftest", command, &["vm-selftest"])
+}
+
+pub fn captures(_long: bool) -> Result<Outcome> {
+    setup::ensure(&[Need::Captures])?;
+    let mut command = sim::prepare(&Wants {
+        card: None,
+        vm: None,
+        waves: false,
+    })?;
+    std::fs::create_dir_all(capture_dir())?;
+    logged("captures", command.arg("check-pcaps").arg(capture_dir()))?;
+    let log = std::fs::read_to_string(out_dir().join("captures.log"))?;
+    match log.lines().filter(|line| line.starts_with("ok ")).count() {
+        0 => Ok(Outcome::Absent("no test has left a capture yet".into())),
+        count => Ok(Outcome::Passed(count as u32)),
+    }
+}
+
+pub fn fuzz(long: bool) -> Result<Outcome> {
+    let runs = if long { 2_000_000 } else { 50_000 };
+    Ok(Outcome::Passed(fuzzer::run(
+        &fuzzer::Effort::Runs(runs),
+        None,
+    )?))
+}
+
+fn demo(name: &str, card: CardKind, in_vm: bool, args: &[&str]) -> Result<Outcome> {
+    let vm = vm_options();
+    let card = CardOptions {
+        card,
+        cores: 1,
+        seed: 1,
+        out: capture_dir(),
+        firmware: None,
+    };
+    let command = sim::prepare(&Wants {
+        card: Some(&card),
+        vm: in_vm.then_some(&vm),
+        waves: false,
+    })?;
+    scenario(
+        name,
+        command,
+        &[&["demo", "--card", card.card.name()], args].concat(),
+    )
+}
+
+/// Runs a scenario; its steps are the tests.
+fn scenario(name: &str, mut command: Command, args: &[&str]) -> Result<Outcome> {
+    let report = out_dir().join(format!("{name}.json"));
+    let _ = std::fs::remove_file(&report);
+    std::fs::create_dir_all(out_dir())?;
+    command
+        .args(args)
+        .arg("--report")
+        .arg(&report)
+        .arg("--out")
+        .arg(capture_dir().join(name));
+    let ran = logged(name, &mut command);
+    let log = std::fs::read_to_string(out_dir().join(format!("{name}.log"))).unwrap_or_default();
+    if let Some(line) = log.lines().find(|line| line.contains("not available yet")) {
+        return Ok(Outcome::Absent(
+            line.trim_start_matches("error: ").to_string(),
+        ));
+    }
+    let steps = std::fs::read_to_string(&report)
+        .ok()
+        .and_then(|text| steps(&text));
+    match (ran, steps) {
+        (Ok(()), Some((passed, 0))) if passed > 0 => Ok(Outcome::Passed(passed)),
+        (Ok(()), _) => bail!(
+            "{name} ended well without a good report in {}",
+            report.display()
+        ),
+        (Err(error), Some((passed, failed))) => Ok(Outcome::Failed {
+            passed,
+            failed: failed.max(1),
+            why: format!("{error:#}"),
+        }),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// Good and bad steps of a JSON report.
+fn steps(report: &str) -> Option<(u32, u32)> {
+    let report: serde_json::Value = serde_json::from_str(report).ok()?;
+    let steps = report["steps"].as_array()?;
+    let good = steps.iter().filter(|step| step["ok"] == true).count();
+    let all_good = report["ok"] == true && good == steps.len();
+    Some((
+        good as u32,
+        if all_good {
+            0
+        } else {
+            (steps.len() - good).max(1) as u32
+        },
+    ))
+}
+
+/// The VM as the environment wants it.
+fn vm_options() -> VmOptions {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    VmOptions {
+        kernel: path("SLUICE_VM_KERNEL"),
+        modules: path("SLUICE_VM_MODULES"),
+        mirror: std::env::var("SLUICE_DEBIAN_MIRROR").ok(),
+        qemu: path("SLUICE_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into()),
+        image: path("SLUICE_VM_IMAGE"),
+    }
+}
+
+/// Runs with all output in a log; the error holds its tail.
+fn logged(name: &str, command: &mut Command) -> Result<()> {
+    std::fs::create_dir_all(out_dir())?;
+    let path = out_dir().join(format!("{name}.log"));
+    let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let status = command
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .status()
+        .context("cannot start it")?;
+    ensure!(
+        status.success(),
+        "{status}; the end of {}:\n{}",
+        paths::shown(&path),
+        tail_of(&path)
+    );
+    Ok(())
+}
+
+fn tail_of(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    process::tail(&String::from_utf8_lossy(&bytes), 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steps;
+
+    #[test]
+    fn a_report_counts_as_good_only_if_it_says_so_and_every_step_does() {
+        assert_eq!(
+            steps(r#"{"ok":true,"steps":[{"ok":true},{"ok":true}]}"#),
+            Some((2, 0))
+        );
+        assert_eq!(
+            steps(r#"{"ok":false,"steps":[{"ok":true},{"ok":false}]}"#),
+            Some((1, 1))
+        );
+        assert_eq!(steps(r#"{"ok":false,"steps":[{"ok":true}]}"#), Some((1, 1)));
+        assert_eq!(steps("not JSON"), None);
+    }
+}
