@@ -230,9 +230,9 @@ impl<'a> Host<'a> {
              mount -t ext4 {device} /mnt
              mkdir /mnt/tree
              cp -a {tree}/. /mnt/tree/
-             (cd {tree} && find . -type f -exec sha256sum {{}} + | sort -k 2) > /root/tree.sha256
+             (cd {tree} && find . -type f -exec sha256sum {{}} + | sort -k 2) > /tmp/tree.sha256
              umount /mnt
-             wc -l < /root/tree.sha256"
+             wc -l < /tmp/tree.sha256"
         ))?;
         self.count_ios()?;
         Ok(Checked::note(format!("{} files", said.trim())))
@@ -243,10 +243,10 @@ impl<'a> Host<'a> {
         let device = self.file_system();
         let said = self.sh(&format!(
             "set -e
-             [ -s /root/tree.sha256 ]
+             [ -s /tmp/tree.sha256 ]
              echo 3 > /proc/sys/vm/drop_caches
              mount -t ext4 -o ro {device} /mnt
-             (cd /mnt/tree && find . -type f -exec sha256sum {{}} + | sort -k 2 | cmp - /root/tree.sha256)
+             (cd /mnt/tree && find . -type f -exec sha256sum {{}} + | sort -k 2 | cmp - /tmp/tree.sha256)
              find /mnt/tree -type f -exec cat {{}} + | wc -c
              umount /mnt
              e2fsck -fn {device} > /tmp/fsck || {{ cat /tmp/fsck; exit 1; }}"

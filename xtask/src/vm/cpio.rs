@@ -70,20 +70,53 @@ fn pad(out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    /// Name, mode and data of every member, as the kernel's reader would walk them.
+    fn members(mut archive: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let mut found = Vec::new();
+        while !archive.is_empty() {
+            assert_eq!(&archive[..6], b"070701");
+            let field = |n: usize| {
+                let digits = std::str::from_utf8(&archive[6 + 8 * n..14 + 8 * n]).expect("digits");
+                u32::from_str_radix(digits, 16).expect("hexadecimal")
+            };
+            let (mode, size, name_len) = (field(1), field(6) as usize, field(11) as usize);
+            let data_at = (110 + name_len).next_multiple_of(4);
+            let name =
+                String::from_utf8(archive[110..110 + name_len - 1].to_vec()).expect("a name");
+            found.push((name, mode, archive[data_at..data_at + size].to_vec()));
+            archive = &archive[(data_at + size).next_multiple_of(4)..];
+        }
+        found
+    }
+
     #[test]
-    fn an_archive_is_what_the_kernel_documentation_describes() {
+    fn an_archive_reads_back_as_it_was_put_in_with_folders_before_their_content() {
         let mut tree = Tree::new();
-        tree.file("a", 0o644, b"hello".to_vec());
-        let archive = write(&tree);
-        assert_eq!(&archive[..6], b"070701");
-        assert_eq!(archive.len() % 4, 0);
-        let text = String::from_utf8_lossy(&archive);
-        let member = text
-            .find("\0a\0")
-            .or(text.find("a\0\0\0hello"))
-            .expect("the file is there");
-        assert!(text.find("dev/console").expect("device") > member || member > 0);
-        assert!(text.contains("hello\0\0\0"), "data is padded to four bytes");
-        assert!(text.trim_end_matches('\0').ends_with("TRAILER!!!"));
+        tree.file("usr/bin/five", 0o755, b"hello".to_vec());
+        tree.link("bin", "usr/bin");
+        let found = members(&write(&tree));
+        let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "bin",
+                "dev",
+                "dev/console",
+                "dev/null",
+                "usr",
+                "usr/bin",
+                "usr/bin/five",
+                "TRAILER!!!"
+            ]
+        );
+        assert_eq!(
+            (found[0].1, found[0].2.as_slice()),
+            (0o120_777, &b"usr/bin"[..])
+        );
+        assert_eq!((found[1].1, found[2].1), (0o040_755, 0o020_600));
+        assert_eq!(
+            (found[6].1, found[6].2.as_slice()),
+            (0o100_755, &b"hello"[..])
+        );
     }
 }

@@ -153,8 +153,8 @@ fn debian_kernel(apt: &apt::Private, work: &Path) -> Result<(PathBuf, PathBuf)> 
 fn assemble(stage: &Path, module_dir: &Path) -> Result<Vec<u8>> {
     let mut tree = tree::Tree::new();
     let folders = [
-        "dev", "proc", "sys", "tmp", "run", "mnt", "root", "etc", "etc/nvme", "usr", "usr/bin",
-        "usr/sbin", "usr/lib", "lib64", "var", "var/run",
+        "dev", "proc", "sys", "tmp", "run", "mnt", "etc", "etc/nvme", "usr", "usr/bin", "usr/sbin",
+        "usr/lib", "lib64", "var", "var/run",
     ];
     folders.iter().for_each(|dir| tree.dir(dir));
     for (link, to) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")] {
