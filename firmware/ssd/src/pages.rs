@@ -460,7 +460,7 @@ mod tests {
         let mut pages = full();
         let run = pages.alloc(7).expect("plenty");
         assert_eq!(Run::from_word(run.to_word()), Some(run));
-        for bad in [0, layout::PAGES - 1 | 2 << 16, 33 << 16, u32::MAX] {
+        for bad in [0, (layout::PAGES - 1) | (2 << 16), 33 << 16, u32::MAX] {
             assert_eq!(Run::from_word(bad), None, "{bad:x}");
         }
     }

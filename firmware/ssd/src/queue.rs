@@ -43,7 +43,7 @@ impl Request {
     #[must_use]
     pub const fn flush(nsid: u32, token: u32) -> Self {
         Self {
-            opcode: 0x00,
+            opcode: NvmOpcode::Flush as u8,
             nsid,
             cdw10: 0,
             cdw11: 0,
@@ -135,6 +135,9 @@ struct Slot {
     since: u32,
     prev: u16,
     next: u16,
+    /// Command identifier of this use: the slot's index, and above it a count of uses, so that a completion that
+    /// comes twice does not hit the slot's next command.
+    cid: u16,
     in_flight: bool,
 }
 
@@ -143,6 +146,7 @@ const FREE: Slot = Slot {
     since: 0,
     prev: NONE,
     next: NONE,
+    cid: 0,
     in_flight: false,
 };
 
@@ -192,10 +196,13 @@ pub fn prepare<H: Hal>(hal: &mut H, place: &QueuePlace) {
 }
 
 impl<const DEPTH: usize> QueuePair<DEPTH> {
+    /// One use of a slot, in command identifiers.
+    const USE: u16 = DEPTH.next_power_of_two() as u16;
+
     /// A queue pair without an SSD.
     #[must_use]
     pub const fn detached() -> Self {
-        const { assert!(DEPTH >= 2 && DEPTH < NONE as usize) };
+        const { assert!(DEPTH >= 2 && DEPTH <= 1 << 12) };
         Self {
             sq: PmAddr(0),
             cq: PmAddr(0),
@@ -249,9 +256,10 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
         self.entries = place.entries.get();
         (self.tail_doorbell, self.head_doorbell) = doorbells;
         let usable = usize::from(self.entries.saturating_sub(1)).min(DEPTH);
-        for cid in (0..usable).rev() {
-            self.slots[cid].next = self.free;
-            self.free = cid as u16;
+        for index in (0..usable).rev() {
+            self.slots[index].next = self.free;
+            self.slots[index].cid = index as u16;
+            self.free = index as u16;
         }
     }
 
@@ -298,23 +306,25 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
         now: Micros,
         request: &Request,
     ) -> Result<(), Refusal> {
-        let cid = self.free;
-        let Some(slot) = self.slots.get_mut(usize::from(cid)) else {
+        let index = self.free;
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return Err(self.refuse());
         };
         self.free = slot.next;
+        let cid = slot.cid;
         *slot = Slot {
             token: request.token,
             since: now.0 as u32,
             prev: self.newest,
             next: NONE,
+            cid,
             in_flight: true,
         };
         match self.slots.get_mut(usize::from(self.newest)) {
-            Some(newest) => newest.next = cid,
-            None => self.oldest = cid,
+            Some(newest) => newest.next = index,
+            None => self.oldest = index,
         }
-        self.newest = cid;
+        self.newest = index;
         self.in_flight += 1;
         self.write_entry(hal, cid, request);
         self.sq_tail = self.following(self.sq_tail);
@@ -335,7 +345,7 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
                 self.cq_head = 0;
                 self.phase ^= 1 << 16;
             }
-            if let Some(token) = self.release(last as u16) {
+            if let Some(token) = self.complete(last as u16) {
                 return Some(Completed {
                     token,
                     status: Status::from_wire((last >> 16) as u16),
@@ -407,19 +417,31 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
         hal.pm_write32(at.plus(48), request.cdw12);
     }
 
-    /// Takes `cid` off the list of commands in flight; `None` if it is not on it.
+    /// Takes the command with this identifier off the list; `None` if it is not in flight.
     #[inline]
-    fn release(&mut self, cid: u16) -> Option<u32> {
+    fn complete(&mut self, cid: u16) -> Option<u32> {
+        let index = cid & (Self::USE - 1);
+        let slot = self.slots.get(usize::from(index))?;
+        if slot.cid != cid {
+            return None;
+        }
+        self.release(index)
+    }
+
+    /// Takes slot `index` off the list of commands in flight; `None` if it is not on it.
+    #[inline]
+    fn release(&mut self, index: u16) -> Option<u32> {
         let slot = self
             .slots
-            .get_mut(usize::from(cid))
+            .get_mut(usize::from(index))
             .filter(|s| s.in_flight)?;
         let Slot {
             token, prev, next, ..
         } = *slot;
         slot.in_flight = false;
+        slot.cid = slot.cid.wrapping_add(Self::USE);
         slot.next = self.free;
-        self.free = cid;
+        self.free = index;
         match self.slots.get_mut(usize::from(prev)) {
             Some(before) => before.next = next,
             None => self.oldest = next,

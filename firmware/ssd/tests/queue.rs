@@ -235,3 +235,16 @@ fn a_lost_ssd_hands_back_every_command_in_order_and_takes_none() {
     );
     assert_eq!(b.queue.poll(&mut b.hal), None);
 }
+
+#[test]
+fn a_completion_that_comes_twice_does_not_end_the_next_command() {
+    let mut b = Bench::new(8);
+    b.flush_command(1).expect("room");
+    let cid = b.entry(0).cid.get();
+    b.complete(cid, Status::SUCCESS);
+    b.complete(cid, Status::SUCCESS);
+    assert_eq!(b.queue.poll(&mut b.hal).map(|c| c.token), Some(1));
+    b.flush_command(2).expect("room");
+    assert_eq!(b.queue.poll(&mut b.hal), None);
+    assert_eq!((b.queue.counts().phantoms, b.queue.in_flight()), (1, 1));
+}
