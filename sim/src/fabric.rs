@@ -73,3 +73,9 @@ pub trait Device {
     /// Runs the device from where it is up to (not including) clock `until`.
     fn run(&mut self, until: Clock, port: &mut Port);
 }
+
+impl<T: Device> Device for std::rc::Rc<std::cell::RefCell<T>> {
+    fn run(&mut self, until: Clock, port: &mut Port) {
+        self.borrow_mut().run(until, port);
+    }
+}

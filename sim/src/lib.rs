@@ -11,5 +11,7 @@ pub mod options;
 pub mod pcap;
 pub mod port;
 pub mod report;
+pub mod scenario;
 pub mod ssd;
 pub mod vm;
+pub mod world;

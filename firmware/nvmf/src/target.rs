@@ -253,10 +253,11 @@ impl Target {
         if let Some(controller) = slot.and_then(|s| self.controllers.get_mut(s)) {
             controller.last_heard = controller.last_heard.max(now);
         }
-        let outcome = if sqe.flags != sluice_wire::nvme::psdt::SGL << 6 {
-            refuse(Status::INVALID_FIELD, 1)
-        } else if sqe.opcode == fabrics::OPCODE {
+        // Byte 1 of a Fabrics command without data is reserved (Base, section 6), so nothing is asked of it.
+        let outcome = if sqe.opcode == fabrics::OPCODE {
             self.fabrics(now, at, sqe, data, out)
+        } else if sqe.flags != sluice_wire::nvme::psdt::SGL << 6 {
+            refuse(Status::INVALID_FIELD, 1)
         } else {
             self.admin(now, at, sqe, sink, out)
         };

@@ -1,6 +1,8 @@
 //! The card seen from outside: PCIe on one side, Ethernet on the other. The functional and the Verilated card
 //! implement [`CardModel`]; every scenario runs on both.
 
+pub mod functional;
+
 use std::collections::VecDeque;
 
 use crate::fabric::{Clock, Port};

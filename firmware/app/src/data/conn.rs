@@ -1,0 +1,237 @@
+//! A connection's life on its data core.
+
+use heapless::Deque;
+use sluice_hal::Hal;
+use sluice_net::{ConnId, Event};
+use sluice_nvme_tcp::Session;
+
+use super::{DataCore, SESSION_LIMITS};
+use crate::limits::CONNECTIONS;
+use crate::mail::ToControl;
+
+/// No connection, no request.
+pub const NONE: u16 = u16::MAX;
+
+/// What a connection is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Nothing: the entry is free.
+    Unused,
+    /// TCP is up; no Connect command has succeeded.
+    Fresh,
+    /// The admin queue of an association.
+    Admin,
+    /// An I/O queue.
+    Io,
+}
+
+/// One connection.
+pub struct Conn {
+    pub role: Role,
+    /// TCP is gone, or going: nothing more is read or sent.
+    pub dead: bool,
+    /// TermReq sent or received: close once it is out.
+    pub ending: bool,
+    /// The command in the session's header is one for which there was no room.
+    pub parked: bool,
+    /// CapsuleResp need not carry SQHD, and C2HData may say SUCCESS.
+    pub no_sqhd: bool,
+    pub tcp: Option<ConnId>,
+    /// Counts uses of this entry, so that late mail is told apart.
+    pub generation: u16,
+    pub association: u8,
+    pub subsystem: u8,
+    /// Entries of the submission queue; 0 before Connect.
+    pub entries: u16,
+    pub sq_head: u16,
+    /// Commands in progress.
+    pub requests: u16,
+    /// Those whose data the host has been asked for and has not sent.
+    pub soliciting: u16,
+    /// Data pages they hold.
+    pub pages: u16,
+    /// Request that the payload in the stream belongs to; [`NONE`] to throw it away.
+    pub target: u16,
+    /// Where in the request's data the next payload byte goes.
+    pub offset: u32,
+    /// The next payload byte is the first of its PDU.
+    pub pdu_starts: bool,
+    pub session: Session,
+    /// The parked command.
+    pub parked_sqe: [u32; 16],
+    pub parked_in_capsule: u32,
+}
+
+impl Conn {
+    pub const fn new() -> Self {
+        Self {
+            role: Role::Unused,
+            dead: false,
+            ending: false,
+            parked: false,
+            no_sqhd: false,
+            tcp: None,
+            generation: 0,
+            association: 0,
+            subsystem: 0,
+            entries: 0,
+            sq_head: 0,
+            requests: 0,
+            soliciting: 0,
+            pages: 0,
+            target: NONE,
+            offset: 0,
+            pdu_starts: false,
+            session: Session::new(&SESSION_LIMITS),
+            parked_sqe: [0; 16],
+            parked_in_capsule: 0,
+        }
+    }
+
+    fn open(&mut self, tcp: ConnId) {
+        self.role = Role::Fresh;
+        self.dead = false;
+        self.ending = false;
+        self.parked = false;
+        self.no_sqhd = false;
+        self.tcp = Some(tcp);
+        self.generation = self.generation.wrapping_add(1);
+        self.entries = 0;
+        self.sq_head = 0;
+        self.requests = 0;
+        self.soliciting = 0;
+        self.pages = 0;
+        self.target = NONE;
+        self.session = Session::new(&SESSION_LIMITS);
+    }
+
+    /// SQHD after one more command.
+    #[inline]
+    pub fn advance_head(&mut self) {
+        self.sq_head += 1;
+        if self.sq_head >= self.entries {
+            self.sq_head = 0;
+        }
+    }
+}
+
+/// Connections to look at, each at most once.
+pub struct ConnQueue {
+    order: Deque<u16, CONNECTIONS>,
+    queued: [u32; CONNECTIONS / 32],
+}
+
+impl ConnQueue {
+    pub const fn new() -> Self {
+        Self { order: Deque::new(), queued: [0; CONNECTIONS / 32] }
+    }
+
+    #[inline]
+    pub fn push(&mut self, conn: u16) {
+        let (word, bit) = (usize::from(conn) / 32, 1 << (conn % 32));
+        if self.queued[word] & bit == 0 && self.order.push_back(conn).is_ok() {
+            self.queued[word] |= bit;
+        }
+    }
+
+    #[inline]
+    pub fn pop(&mut self) -> Option<u16> {
+        let conn = self.order.pop_front()?;
+        self.queued[usize::from(conn) / 32] &= !(1 << (conn % 32));
+        Some(conn)
+    }
+}
+
+impl DataCore {
+    /// Names a connection towards the control core.
+    pub(super) fn key(&self, conn: u16) -> u32 {
+        let generation = self.conns[usize::from(conn)].generation;
+        u32::from(self.core.0) << 28 | u32::from(generation) << 12 | u32::from(conn)
+    }
+
+    /// The connection a key names, if it is still that one.
+    pub(super) fn by_key(&self, key: u32) -> Option<u16> {
+        let conn = (key & 0xfff) as u16;
+        let entry = self.conns.get(usize::from(conn))?;
+        (entry.role != Role::Unused && self.key(conn) == key).then_some(conn)
+    }
+
+    pub(super) fn take_tcp_events<H: Hal>(&mut self, hal: &mut H) -> bool {
+        let mut any = false;
+        while let Some((tcp, event)) = self.tcp.poll_event() {
+            any = true;
+            match event {
+                Event::Opened { local_port, .. } => self.opened(tcp, local_port, hal),
+                Event::Readable => {
+                    if let Some(conn) = self.of_tcp(tcp) {
+                        self.ready.push(conn);
+                    }
+                }
+                // The host will send no more. NVMe/TCP has no use for a half-open connection.
+                Event::PeerClosed => {
+                    if let Some(conn) = self.of_tcp(tcp) {
+                        self.tcp.close(tcp);
+                        self.conns[usize::from(conn)].dead = true;
+                        self.settle(conn, hal);
+                    }
+                }
+                Event::Closed(_) => self.closed(tcp, hal),
+            }
+        }
+        any
+    }
+
+    fn of_tcp(&self, tcp: ConnId) -> Option<u16> {
+        self.by_tcp.get(tcp.index()).copied().filter(|c| *c != NONE)
+    }
+
+    fn opened<H: Hal>(&mut self, tcp: ConnId, port: u16, hal: &mut H) {
+        let free = self.conns[..self.share.connections()].iter().position(|c| c.role == Role::Unused);
+        let Some(conn) = free else {
+            self.stats.refused += 1;
+            self.tcp.abort(tcp);
+            return;
+        };
+        self.stats.accepted += 1;
+        self.stats.connections += 1;
+        self.by_tcp[tcp.index()] = conn as u16;
+        self.conns[conn].open(tcp);
+        let key = self.key(conn as u16);
+        self.send_control(ToControl::Opened { key, port }, hal);
+    }
+
+    fn closed<H: Hal>(&mut self, tcp: ConnId, hal: &mut H) {
+        let Some(conn) = self.of_tcp(tcp) else { return };
+        self.by_tcp[tcp.index()] = NONE;
+        let entry = &mut self.conns[usize::from(conn)];
+        entry.dead = true;
+        entry.tcp = None;
+        entry.parked = false;
+        self.settle(conn, hal);
+    }
+
+    /// Ends a connection: nothing more is read; what is queued may still go out unless `abort`.
+    pub(super) fn end<H: Hal>(&mut self, conn: u16, abort: bool, hal: &mut H) {
+        let entry = &mut self.conns[usize::from(conn)];
+        entry.dead = true;
+        entry.parked = false;
+        if let Some(tcp) = entry.tcp {
+            if abort { self.tcp.abort(tcp) } else { self.tcp.close(tcp) }
+        }
+        self.settle(conn, hal);
+    }
+
+    /// A dead connection whose commands are all over is reported and its entry freed.
+    pub(super) fn settle<H: Hal>(&mut self, conn: u16, hal: &mut H) {
+        self.drop_idle_requests(conn, hal);
+        let entry = &self.conns[usize::from(conn)];
+        if entry.role == Role::Unused || !entry.dead || entry.requests > 0 || entry.tcp.is_some() {
+            return;
+        }
+        let key = self.key(conn);
+        self.conns[usize::from(conn)].role = Role::Unused;
+        self.stats.connections -= 1;
+        self.relieved = true;
+        self.send_control(ToControl::Closed { key }, hal);
+    }
+}

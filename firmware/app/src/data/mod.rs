@@ -1,0 +1,241 @@
+//! A data core: TCP connections with their NVMe/TCP sessions, commands in progress, SSD queues.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `mod` | state and the loop |
+//! | `conn` | a connection's life, from TCP open to the word that nothing of it is left |
+//! | `stream` | stream bytes → PDUs → commands and payload moves |
+//! | `request` | commands in progress: table, pages, waiting lists |
+//! | `execute` | commands to SSDs and to the control core, and what comes back |
+//! | `moves` | payload moves under way, data digests, buffers that wait for them |
+//! | `answer` | responses and data to the host |
+//! | `mailbox` | messages from the control core |
+
+mod answer;
+mod conn;
+mod execute;
+mod mailbox;
+mod moves;
+mod request;
+mod stats;
+mod stream;
+
+use heapless::Deque;
+use sluice_hal::{CoreId, Hal, Mail, Micros, Phase, layout};
+use sluice_net::Tcp;
+use sluice_nvme_tcp::{Limits, PduBuf};
+use sluice_nvmf::NamespaceTable;
+use sluice_ssd::pages::Pages;
+use sluice_ssd::prp::PmBus;
+use sluice_ssd::queue::QueuePair;
+
+use crate::limits::{self, CHUNKS, CONNECTIONS, SEGMENTS, SSD_DEPTH, SSDS};
+use crate::link::{CoreLink, LinkState, reached};
+use crate::memory::{CONTROL_PAGES, Share};
+use conn::{Conn, ConnQueue};
+use moves::Moves;
+use request::Requests;
+use stats::Stats;
+
+/// Frames taken per pass, so that completions and timers get their turn.
+const FRAMES_PER_PASS: usize = 8;
+/// Completions taken per SSD and pass.
+const COMPLETIONS_PER_PASS: usize = 16;
+/// Connections served per pass.
+const CONNECTIONS_PER_PASS: usize = 8;
+
+/// What this controller grants its hosts.
+pub(crate) const SESSION_LIMITS: Limits = Limits {
+    max_h2c_data: limits::TRANSFER,
+    in_capsule_io: limits::IN_CAPSULE,
+    in_capsule_admin: limits::ADMIN_DATA,
+    cpda: 0,
+    header_digest: true,
+    data_digest: true,
+};
+
+/// A data core's whole state; on the card a static.
+pub struct DataCore {
+    core: CoreId,
+    share: Share,
+    now: Micros,
+    tcp: Tcp<CONNECTIONS, SEGMENTS, CHUNKS>,
+    link: LinkState,
+    /// Packet memory as the SSDs reach it.
+    pm_bus: PmBus,
+    conns: [Conn; CONNECTIONS],
+    /// Connection of each TCP connection, by its index; [`conn::NONE`] if none.
+    by_tcp: [u16; CONNECTIONS],
+    requests: Requests,
+    pages: Pages,
+    ssds: [QueuePair<SSD_DEPTH>; SSDS],
+    /// Bit per SSD that has ever been attached: only those are polled.
+    attached: u8,
+    namespaces: NamespaceTable,
+    moves: Moves,
+    /// Connections with something to read.
+    ready: ConnQueue,
+    /// Connections whose next step waits for a request, pages or room in a queue.
+    starved: ConnQueue,
+    /// Mail that found the control core's inbox full, oldest first.
+    outbox: Deque<Mail, 64>,
+    /// Requests whose last chunk was acknowledged, with the transmit job that must have left before.
+    leaving: Deque<(u16, u32), { limits::REQUESTS }>,
+    /// Bit per relay slot in use.
+    relay_slots: u64,
+    pdu: PduBuf,
+    /// Something was given back in this pass.
+    relieved: bool,
+    stats: Stats,
+}
+
+impl Default for DataCore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DataCore {
+    /// A core before [`DataCore::start`].
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            core: CoreId(1),
+            share: Share::EMPTY,
+            now: Micros(0),
+            tcp: Tcp::new(),
+            link: LinkState::new(),
+            pm_bus: NO_BUS,
+            conns: [const { Conn::new() }; CONNECTIONS],
+            by_tcp: [conn::NONE; CONNECTIONS],
+            requests: Requests::new(),
+            pages: Pages::new(),
+            ssds: [const { QueuePair::detached() }; SSDS],
+            attached: 0,
+            namespaces: NamespaceTable::new(),
+            moves: Moves::new(),
+            ready: ConnQueue::new(),
+            starved: ConnQueue::new(),
+            outbox: Deque::new(),
+            leaving: Deque::new(),
+            relay_slots: 0,
+            pdu: PduBuf::new(),
+            relieved: false,
+            stats: Stats::new(),
+        }
+    }
+
+    /// Takes this core's share of everything. To be called once, before the first [`DataCore::poll`].
+    pub fn start<H: Hal>(&mut self, hal: &mut H) {
+        self.core = hal.core();
+        let data_cores = hal.cores().saturating_sub(1);
+        self.share = Share::of(self.core, data_cores);
+        self.link.start(self.share.frames());
+        self.requests.start(self.share.slots());
+        let mine = u32::from(self.core.0.saturating_sub(1));
+        let each = (layout::PAGES - CONTROL_PAGES) / u32::from(data_cores.max(1));
+        self.pages.add(CONTROL_PAGES + mine * each, each);
+    }
+
+    /// One pass of the loop. True if there was anything to do.
+    ///
+    /// A phase is entered when something is found to do; looking and finding nothing counts as idle.
+    pub fn poll<H: Hal>(&mut self, hal: &mut H) -> bool {
+        self.now = hal.now();
+        self.stats.loops += 1;
+        hal.kick_watchdog();
+        let mut busy = self.receive(hal);
+        busy |= self.take_tcp_events(hal);
+        busy |= self.take_moves(hal);
+        busy |= self.take_completions(hal);
+        busy |= self.take_mail(hal);
+        busy |= self.serve(hal);
+        busy |= self.transmit(hal);
+        self.watch(hal);
+        hal.phase(Phase::Idle);
+        busy
+    }
+
+    fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {
+        for taken in 0..FRAMES_PER_PASS {
+            let Some(rx) = hal.rx_next() else { return taken > 0 };
+            hal.phase(Phase::Tcp);
+            let mut link = CoreLink::for_frame(hal, &mut self.link, &rx);
+            self.tcp.input(self.now, &rx, &mut link);
+        }
+        true
+    }
+
+    fn serve<H: Hal>(&mut self, hal: &mut H) -> bool {
+        if self.relieved {
+            self.relieved = false;
+            self.retry_waiting(hal);
+            while let Some(conn) = self.starved.pop() {
+                self.ready.push(conn);
+            }
+        }
+        for served in 0..CONNECTIONS_PER_PASS {
+            let Some(conn) = self.ready.pop() else { return served > 0 };
+            hal.phase(Phase::Pdu);
+            self.read_stream(conn, hal);
+        }
+        true
+    }
+
+    fn transmit<H: Hal>(&mut self, hal: &mut H) -> bool {
+        for ssd in bits(self.attached) {
+            self.ssds[ssd].flush(hal);
+        }
+        if self.tcp.wants_transmit() {
+            hal.phase(Phase::Tx);
+            self.tcp.poll_transmit(self.now, &mut CoreLink::new(hal, &mut self.link));
+        }
+        while let Some((_, token)) = self.tcp.poll_released() {
+            self.released(token);
+        }
+        self.link.reap(hal);
+        self.reap_leaving(hal)
+    }
+
+    fn reap_leaving<H: Hal>(&mut self, hal: &mut H) -> bool {
+        if self.leaving.is_empty() {
+            return false;
+        }
+        let done = hal.tx_done();
+        let mut any = false;
+        while let Some(&(request, ticket)) = self.leaving.front() {
+            if !reached(done, ticket) {
+                break;
+            }
+            self.leaving.pop_front();
+            self.finish(request, hal);
+            any = true;
+        }
+        any
+    }
+
+    /// Timers, overdue SSDs, mail that did not fit.
+    fn watch<H: Hal>(&mut self, hal: &mut H) {
+        if self.tcp.deadline().is_some_and(|at| at <= self.now) {
+            hal.phase(Phase::Other);
+            self.tcp.handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
+        }
+        self.watch_ssds(hal);
+        self.drain_outbox(hal);
+    }
+}
+
+/// Before the port is configured.
+const NO_BUS: PmBus = match PmBus::new(0) {
+    Some(bus) => bus,
+    None => panic!("zero is a multiple of everything"),
+};
+
+/// Indices of the bits set.
+fn bits(mut mask: u8) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let bit = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(bit)
+    })
+}

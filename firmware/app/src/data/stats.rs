@@ -1,0 +1,71 @@
+//! What a data core counts, in native words; [`Stats::publish`] makes the host driver's form of it.
+
+use sluice_wire::mgmt::Counters;
+
+/// Running totals; see [`Counters`] for their meaning.
+#[derive(Default)]
+pub struct Stats {
+    pub reads: u64,
+    pub read_bytes: u64,
+    pub writes: u64,
+    pub write_bytes: u64,
+    pub other_io: u64,
+    pub admin: u64,
+    pub errors: u64,
+    pub connections: u32,
+    pub accepted: u64,
+    pub refused: u64,
+    pub header_digest_errors: u64,
+    pub data_digest_errors: u64,
+    pub term_reqs: u64,
+    pub ssd_timeouts: u64,
+    pub waits: u64,
+    pub loops: u64,
+}
+
+impl Stats {
+    pub const fn new() -> Self {
+        Self {
+            reads: 0,
+            read_bytes: 0,
+            writes: 0,
+            write_bytes: 0,
+            other_io: 0,
+            admin: 0,
+            errors: 0,
+            connections: 0,
+            accepted: 0,
+            refused: 0,
+            header_digest_errors: 0,
+            data_digest_errors: 0,
+            term_reqs: 0,
+            ssd_timeouts: 0,
+            waits: 0,
+            loops: 0,
+        }
+    }
+
+    /// In the form of the management interface, with what TCP counted.
+    pub fn publish(&self, retransmits: u64, dropped: u64) -> Counters {
+        Counters {
+            reads: self.reads.into(),
+            read_bytes: self.read_bytes.into(),
+            writes: self.writes.into(),
+            write_bytes: self.write_bytes.into(),
+            other_io: self.other_io.into(),
+            admin: self.admin.into(),
+            errors: self.errors.into(),
+            connections: u64::from(self.connections).into(),
+            accepted: self.accepted.into(),
+            refused: self.refused.into(),
+            retransmits: retransmits.into(),
+            dropped: dropped.into(),
+            header_digest_errors: self.header_digest_errors.into(),
+            data_digest_errors: self.data_digest_errors.into(),
+            term_reqs: self.term_reqs.into(),
+            ssd_timeouts: self.ssd_timeouts.into(),
+            waits: self.waits.into(),
+            loops: self.loops.into(),
+        }
+    }
+}

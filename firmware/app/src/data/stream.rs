@@ -1,0 +1,259 @@
+//! From stream bytes to PDUs, commands and payload moves. Payload is never looked at: the mover takes it from the frame
+//! buffers to the command's pages.
+
+use sluice_hal::{Hal, MoveFlags, MoveJob, MoveSource, MoveTarget, MAX_MOVE_SOURCES, PmSlice};
+use sluice_net::ConnId;
+use sluice_nvme_tcp::{Event, H2cData, Step, Violation, Want};
+
+use super::DataCore;
+use super::conn::NONE;
+use super::request::{Kind, State};
+
+/// PDU parts handled per connection and pass, so that no connection holds up the others.
+const STEPS: usize = 24;
+/// Generic status: Command Interrupted; the host may try again (NVMe Base 2.1, figure 102).
+const TRY_AGAIN: u16 = 0x21;
+
+/// What one step of the session asks of the core, free of borrows.
+enum Next {
+    More,
+    Setup,
+    Command([u32; 16], u32),
+    Data(H2cData),
+    Done(Option<u32>),
+    Violation(Violation),
+    Terminated,
+}
+
+impl From<Step<'_>> for Next {
+    #[inline]
+    fn from(step: Step<'_>) -> Self {
+        match step {
+            Step::More => Self::More,
+            Step::Event(Event::IcReq) => Self::Setup,
+            Step::Event(Event::Command { sqe, in_capsule }) => Self::Command(*sqe, in_capsule),
+            Step::Event(Event::H2cData(data)) => Self::Data(data),
+            Step::Event(Event::DataDone { digest }) => Self::Done(digest),
+            Step::Event(Event::HostTerminated { .. }) => Self::Terminated,
+            Step::Fatal(violation) => Self::Violation(violation),
+        }
+    }
+}
+
+impl DataCore {
+    /// Takes what the stream of `conn` has, until it is empty, something is missing, or others are due.
+    pub(super) fn read_stream<H: Hal>(&mut self, conn: u16, hal: &mut H) {
+        for _ in 0..STEPS {
+            if !self.unpark(conn, hal) {
+                return;
+            }
+            let entry = &mut self.conns[usize::from(conn)];
+            let (false, Some(tcp)) = (entry.dead, entry.tcp) else { return };
+            if !self.moves.has_room() {
+                break;
+            }
+            let Some(front) = self.tcp.front(tcp) else { return };
+            let next = match entry.session.want() {
+                Want::Header(into) => {
+                    let n = into.len().min(front.len as usize);
+                    hal.pm_read(front.addr, &mut into[..n]);
+                    let moves = &mut self.moves;
+                    self.tcp.consume(tcp, n as u32, |buf| moves.free_later(buf));
+                    Next::from(entry.session.filled(n, |header| hal.crc32c(header)))
+                }
+                Want::Data { left } => match self.place(conn, tcp, left, front, hal) {
+                    Some(next) => next,
+                    None => return,
+                },
+                Want::Closed => return,
+            };
+            self.handle(conn, next, hal);
+        }
+        self.ready.push(conn);
+    }
+
+    #[inline]
+    fn handle<H: Hal>(&mut self, conn: u16, next: Next, hal: &mut H) {
+        match next {
+            Next::More => {}
+            Next::Command(sqe, in_capsule) => self.accept(conn, sqe, in_capsule, hal),
+            Next::Data(data) => self.announced(conn, &data, hal),
+            Next::Done(digest) => self.data_done(conn, digest, hal),
+            Next::Setup => self.send_ic_resp(conn, hal),
+            Next::Violation(violation) => self.violated(conn, violation, hal),
+            Next::Terminated => {
+                self.stats.term_reqs += 1;
+                self.end(conn, false, hal);
+            }
+        }
+    }
+
+    #[inline]
+    fn accept<H: Hal>(&mut self, conn: u16, sqe: [u32; 16], in_capsule: u32, hal: &mut H) {
+        if !self.command(conn, &sqe, in_capsule, hal) {
+            let entry = &mut self.conns[usize::from(conn)];
+            entry.parked = true;
+            entry.parked_sqe = sqe;
+            entry.parked_in_capsule = in_capsule;
+            self.stats.waits += 1;
+        }
+    }
+
+    /// Starts the parked command, if there is one. False if it has to wait on.
+    #[inline]
+    fn unpark<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
+        let entry = &mut self.conns[usize::from(conn)];
+        if !entry.parked {
+            return true;
+        }
+        entry.parked = false;
+        let (sqe, in_capsule) = (entry.parked_sqe, entry.parked_in_capsule);
+        if self.command(conn, &sqe, in_capsule, hal) {
+            return true;
+        }
+        let entry = &mut self.conns[usize::from(conn)];
+        entry.parked = true;
+        if entry.soliciting > 0 && self.refuse(conn, &sqe, in_capsule, hal) {
+            self.conns[usize::from(conn)].parked = false;
+            return true;
+        }
+        self.starved.push(conn);
+        false
+    }
+
+    /// Data that the host was asked for lie behind a command for which there is no room: waiting for room could
+    /// be waiting for ever, so the command is sent back.
+    #[cold]
+    fn refuse<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], in_capsule: u32, hal: &mut H) -> bool {
+        let cid = (u32::from_le(sqe[0]) >> 16) as u16;
+        let Some(request) = self.new_request(conn, Kind::Session, cid) else { return false };
+        if in_capsule > 0 {
+            self.conns[usize::from(conn)].target = NONE;
+        }
+        self.conns[usize::from(conn)].advance_head();
+        self.requests.all[usize::from(request)].kind = Kind::Flush;
+        self.fail(request, TRY_AGAIN, hal);
+        true
+    }
+
+    /// An H2CData header: which request, which place.
+    #[inline]
+    fn announced<H: Hal>(&mut self, conn: u16, data: &H2cData, hal: &mut H) {
+        let limit = self.share.slots();
+        let request = self.requests.all[..limit].get_mut(usize::from(data.ttag));
+        let checked = match request {
+            Some(r) if r.state == State::Receiving && r.conn == conn => r.transfer.check(data),
+            _ => Err(Violation::UNKNOWN_TTAG),
+        };
+        match checked {
+            Ok(()) => {
+                let entry = &mut self.conns[usize::from(conn)];
+                entry.target = data.ttag;
+                entry.offset = data.offset;
+                entry.pdu_starts = true;
+            }
+            Err(violation) => self.violated(conn, violation, hal),
+        }
+    }
+
+    /// Moves payload that lies at the front of the stream. `None` if the connection has to wait.
+    #[inline]
+    fn place<H: Hal>(&mut self, conn: u16, tcp: ConnId, left: u32, front: PmSlice, hal: &mut H) -> Option<Next> {
+        let target = self.conns[usize::from(conn)].target;
+        let n = front.len.min(left);
+        if target != NONE {
+            if self.requests.all[usize::from(target)].run.is_none() && !self.pages_for_capsule(conn, target, hal) {
+                return None;
+            }
+            // Pages may just have been refused for good, and the target with them.
+            if self.conns[usize::from(conn)].target != NONE && !self.move_in(conn, target, PmSlice::new(front.addr, n), hal) {
+                self.ready.push(conn);
+                return None;
+            }
+        }
+        let moves = &mut self.moves;
+        self.tcp.consume(tcp, n, |buf| moves.free_later(buf));
+        Some(Next::from(self.conns[usize::from(conn)].session.moved(n)))
+    }
+
+    /// Posts the move of one piece of payload; false if the mover is busy.
+    #[inline]
+    fn move_in<H: Hal>(&mut self, conn: u16, target: u16, piece: PmSlice, hal: &mut H) -> bool {
+        let entry = &mut self.conns[usize::from(conn)];
+        let request = &mut self.requests.all[usize::from(target)];
+        let Some(run) = request.run else { return false };
+        // The announced range was checked against the command; this keeps a slip of ours from reaching other pages.
+        if entry.offset + piece.len > run.slice().len || !self.moves.has_room() {
+            return false;
+        }
+        let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
+        pieces[0] = piece;
+        let crc = entry.session.data_digest();
+        let job = MoveJob {
+            tag: target,
+            source: MoveSource::Pm(pieces, 1),
+            target: MoveTarget::Pm(run.addr().plus(entry.offset)),
+            flags: MoveFlags { crc, crc_init: crc && entry.pdu_starts, crc_to: None },
+            crc_context: conn & 0xff,
+        };
+        if hal.move_post(&job).is_err() {
+            return false;
+        }
+        request.moves += 1;
+        entry.offset += piece.len;
+        entry.pdu_starts = false;
+        self.moves.posted_data(target);
+        true
+    }
+
+    /// Pages for in-capsule data, whose request got none when it was accepted.
+    #[cold]
+    fn pages_for_capsule<H: Hal>(&mut self, conn: u16, target: u16, hal: &mut H) -> bool {
+        let bytes = self.requests.all[usize::from(target)].bytes;
+        if self.take_pages(target, bytes) {
+            return true;
+        }
+        if self.conns[usize::from(conn)].soliciting > 0 {
+            // As in `refuse`: data asked for lie behind these.
+            self.conns[usize::from(conn)].target = NONE;
+            self.fail(target, TRY_AGAIN, hal);
+            return true;
+        }
+        self.starved.push(conn);
+        false
+    }
+
+    /// The payload of one PDU is complete.
+    #[inline]
+    fn data_done<H: Hal>(&mut self, conn: u16, digest: Option<u32>, hal: &mut H) {
+        let entry = &mut self.conns[usize::from(conn)];
+        let target = entry.target;
+        entry.target = NONE;
+        if target == NONE {
+            return;
+        }
+        let request = &mut self.requests.all[usize::from(target)];
+        if let Some(digest) = digest {
+            request.moves += 1;
+            self.moves.check_digest(target, digest);
+        }
+        if request.transfer.is_complete() {
+            if request.solicited {
+                entry.soliciting -= 1;
+            }
+            request.state = State::Moving;
+            self.check_moved(target, hal);
+        }
+    }
+
+    /// The host broke the protocol: say so and close.
+    #[cold]
+    fn violated<H: Hal>(&mut self, conn: u16, violation: Violation, hal: &mut H) {
+        self.stats.term_reqs += 1;
+        if matches!(violation, Violation::HeaderDigest(_)) {
+            self.stats.header_digest_errors += 1;
+        }
+        self.send_term_req(conn, violation, hal);
+        self.end(conn, false, hal);
+    }
+}

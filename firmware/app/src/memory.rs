@@ -1,0 +1,113 @@
+//! How the firmware divides the header area of packet memory among the cores.
+//!
+//! The control core has the first [`CONTROL_SIZE`] bytes. The rest is split evenly among the data cores; each share holds the
+//! TCP header templates, a ring for small frames, and one [`SLOT_SIZE`]-byte PDU slot per request.
+
+use sluice_hal::layout::{HEADERS_BASE, HEADERS_SIZE};
+use sluice_hal::{CoreId, PmAddr};
+
+use crate::limits;
+
+/// The control core's part.
+pub const CONTROL_SIZE: u32 = 0x2000;
+/// Bytes of a frame slot: any frame header the firmware builds itself.
+pub const FRAME_SLOT: u32 = 128;
+/// Frame slots per core.
+pub const FRAME_SLOTS: u32 = 16;
+/// Bytes of a header template.
+pub const TEMPLATE: u32 = 128;
+/// Bytes of a PDU slot.
+pub const SLOT_SIZE: u32 = 192;
+/// In a PDU slot: the trailer (data digest, response capsule) begins here. Before it: a header of at most
+/// 24 bytes, its digest and padding to the alignment the host asked for (124 bytes at most).
+pub const SLOT_TRAILER: u32 = 156;
+
+/// One data core's share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    base: u32,
+    connections: u32,
+    slots: u32,
+}
+
+impl Share {
+    /// No share.
+    pub const EMPTY: Self = Self { base: 0, connections: 0, slots: 0 };
+
+    /// The share of `core` when there are `data_cores` of them.
+    #[must_use]
+    pub fn of(core: CoreId, data_cores: u8) -> Self {
+        let size = (HEADERS_SIZE - CONTROL_SIZE) / u32::from(data_cores.max(1)) & !0xff;
+        let base = HEADERS_BASE + CONTROL_SIZE + size * u32::from(core.0.saturating_sub(1));
+        // Three quarters of what the frame ring leaves goes to PDU slots: a connection has several commands.
+        let room = size - FRAME_SLOT * FRAME_SLOTS;
+        let connections = (room / 4 / TEMPLATE).min(limits::CONNECTIONS as u32);
+        let slots = ((room - connections * TEMPLATE) / SLOT_SIZE).min(limits::REQUESTS as u32);
+        Self { base, connections, slots }
+    }
+
+    /// Connections there are templates for.
+    #[must_use]
+    pub const fn connections(self) -> usize {
+        self.connections as usize
+    }
+
+    /// Requests there are PDU slots for.
+    #[must_use]
+    pub const fn slots(self) -> usize {
+        self.slots as usize
+    }
+
+    /// First frame slot.
+    #[must_use]
+    pub const fn frames(self) -> PmAddr {
+        PmAddr(self.base)
+    }
+
+    /// First header template.
+    #[must_use]
+    pub const fn templates(self) -> PmAddr {
+        PmAddr(self.base + FRAME_SLOT * FRAME_SLOTS)
+    }
+
+    /// PDU slot of request `index`.
+    #[must_use]
+    #[inline]
+    pub const fn slot(self, index: u16) -> PmAddr {
+        PmAddr(self.base + FRAME_SLOT * FRAME_SLOTS + self.connections * TEMPLATE + index as u32 * SLOT_SIZE)
+    }
+}
+
+/// First frame slot of the control core.
+#[must_use]
+pub const fn control_frames() -> PmAddr {
+    PmAddr(HEADERS_BASE)
+}
+
+/// The control core's exchange buffer for host commands (one page's worth would not fit here, so it uses page 0).
+pub const CONTROL_PAGES: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_data_core_has_room_for_256_connections_and_512_requests() {
+        let share = Share::of(CoreId(1), 1);
+        assert_eq!((share.connections(), share.slots()), (256, 512));
+    }
+
+    #[test]
+    fn shares_do_not_overlap_and_end_inside_the_area() {
+        for cores in 1..=15 {
+            let mut end = HEADERS_BASE + CONTROL_SIZE;
+            for core in 1..=cores {
+                let share = Share::of(CoreId(core), cores);
+                assert!(share.frames().0 >= end, "core {core} of {cores}");
+                end = share.slot(share.slots() as u16).0;
+                assert!(share.slots() >= 48, "{} slots for core {core} of {cores}", share.slots());
+            }
+            assert!(end <= HEADERS_BASE + HEADERS_SIZE);
+        }
+    }
+}

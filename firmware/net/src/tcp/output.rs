@@ -1,0 +1,524 @@
+//! What is sent, when windows allow (RFC 9293, section 3.8.6; RFC 6675, section 5).
+
+use super::{
+    Tcp,
+    conn::{Conn, flag},
+    frame::Fields,
+    pool::{Chunk, Pool, Ref},
+    seq::{after, before, distance, later},
+};
+use crate::Link;
+use sluice_hal::{Busy, MAX_GATHER, Micros, PmAddr, PmSlice, TcpJob, TcpOverrides};
+use sluice_wire::tcp::{self, Options};
+
+/// Trains of one connection before the next one has its turn.
+const TRAINS_PER_TURN: u32 = 8;
+
+/// The clock of timestamps sent: 1.024 ms (RFC 7323, section 5.4, wants 1 ms to 1 s).
+pub const fn timestamp_clock(now: Micros) -> u32 {
+    (now.0 >> 10) as u32
+}
+
+/// Pieces of payload, and where the queue goes on behind them.
+struct Gather {
+    pieces: [PmSlice; MAX_GATHER],
+    count: u8,
+    total: u32,
+    chunk: Ref,
+    offset: u32,
+}
+
+impl Gather {
+    const NONE: Self = Self {
+        pieces: [PmSlice::new(PmAddr(0), 0); MAX_GATHER],
+        count: 0,
+        total: 0,
+        chunk: Ref::NONE,
+        offset: 0,
+    };
+
+    /// Up to `len` bytes from `offset` in `chunk` on.
+    #[inline]
+    fn from<const N: usize>(
+        chunks: &Pool<Chunk, N>,
+        mut chunk: Ref,
+        mut offset: u32,
+        mut len: u32,
+    ) -> Self {
+        let mut gather = Self::NONE;
+        for piece in &mut gather.pieces {
+            if len == 0 || chunk.is_none() {
+                break;
+            }
+            let node = chunks.get(chunk);
+            let n = (node.len - offset).min(len);
+            *piece = PmSlice::new(PmAddr(node.addr + offset), n);
+            gather.count += 1;
+            gather.total += n;
+            len -= n;
+            offset += n;
+            if offset == node.len {
+                chunk = chunks.following(chunk);
+                offset = 0;
+            }
+        }
+        gather.chunk = chunk;
+        gather.offset = offset;
+        gather
+    }
+}
+
+impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
+    /// Sends what windows allow for the connections that have something to send, acknowledgments included; frees buffers of
+    /// connections that ended. Stops when the link is busy and goes on from there the next time.
+    pub fn poll_transmit<L: Link>(&mut self, now: Micros, link: &mut L) {
+        self.clock = now;
+        if !self.garbage.head.is_none() {
+            self.drop_garbage(link);
+        }
+        let Some(last) = self.dirty.back() else { return };
+        while let Some(c) = self.dirty.pop() {
+            if self.transmit(c, now, link).is_err() {
+                self.dirty.push_front(c);
+                return;
+            }
+            if c == last {
+                return;
+            }
+        }
+    }
+
+    fn transmit<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        if self.conns[c].has(flag::DUE) {
+            self.transmit_due(c, now, link)?;
+        }
+        if self.conns[c].state.sends() {
+            for _ in 0..TRAINS_PER_TURN {
+                if !self.send_train(c, now, link)? {
+                    return self.send_owed_ack(c, now, link);
+                }
+            }
+            self.dirty.push(c);
+        }
+        self.send_owed_ack(c, now, link)
+    }
+
+    #[inline]
+    fn send_owed_ack<L: Link>(
+        &mut self,
+        c: usize,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        if self.conns[c].has(flag::ACK_NOW) {
+            self.send_ack(c, now, link)?;
+        }
+        Ok(())
+    }
+
+    /// Everything but new payload. Bits are cleared when their segment is out.
+    fn transmit_due<L: Link>(
+        &mut self,
+        c: usize,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        if self.conns[c].has(flag::RST_DUE) {
+            self.send_reset(c, now, link)?;
+            return Ok(());
+        }
+        if self.conns[c].has(flag::SYN_DUE) {
+            return self.send_syn(c, now, link);
+        }
+        if self.conns[c].has(flag::KEEPALIVE_DUE) {
+            // One before what is expected: any living peer acknowledges it (RFC 9293, section 3.8.4).
+            let seq = self.conns[c].snd_una.wrapping_sub(1);
+            self.send_bare(c, seq, now, link)?;
+            self.conns[c].clear(flag::KEEPALIVE_DUE);
+        }
+        // An acknowledgment with SACK cannot ride on a train.
+        let conn = &self.conns[c];
+        if conn.has(flag::ACK_NOW) && (conn.has(flag::DSACK) || !conn.ooo.head.is_none()) {
+            self.send_ack(c, now, link)?;
+        }
+        if !self.conns[c].state.sends() {
+            return Ok(());
+        }
+        if self.conns[c].has(flag::WINDOW_PROBE_DUE) {
+            self.send_window_probe(c, now, link)?;
+        }
+        if self.conns[c].has(flag::PROBE_DUE) {
+            self.send_tail(c, now, link)?;
+        }
+        self.retransmit(c, now, link)
+    }
+
+    /// Sends one train of new payload, or FIN. False if there is nothing to send or a window forbids it.
+    #[inline]
+    fn send_train<L: Link>(
+        &mut self,
+        c: usize,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<bool, Busy> {
+        let conn = &mut self.conns[c];
+        let queued = conn.unsent();
+        let fin = conn.fin_waits();
+        if queued == 0 && !fin {
+            return Ok(false);
+        }
+        let mss = conn.mss32();
+        if conn.in_flight() == 0 {
+            restart_after_idle(conn, now);
+        }
+        let window = distance(conn.snd_nxt, conn.snd_una.wrapping_add(conn.snd_wnd));
+        let room = conn.cubic.cwnd.saturating_sub(pipe(conn));
+        let mut len = queued.min(window).min(room).min(self.cfg.max_train);
+        if len < queued {
+            // Whole segments as long as more follows.
+            if len >= mss {
+                len -= len % mss;
+            } else if !self.may_send_small(c, len, window, now) {
+                return Ok(false);
+            }
+        }
+        let conn = &self.conns[c];
+        let gather = Gather::from(&self.chunks, conn.cursor, conn.cursor_offset, len);
+        let last = gather.total == queued;
+        let mut flags = if last && queued != 0 { tcp::PSH } else { 0 };
+        if last && fin {
+            flags |= tcp::FIN;
+        }
+        if conn.has(flag::CWR_DUE | flag::ECN) {
+            flags |= self.cwr(c);
+        }
+        self.post(c, self.conns[c].snd_nxt, flags, &gather, now, link)?;
+        self.stats.trains = self.stats.trains.wrapping_add(1);
+        let conn = &mut self.conns[c];
+        conn.clear(flag::CWR_DUE | flag::SMALL_DUE);
+        conn.cursor = gather.chunk;
+        conn.cursor_offset = gather.offset;
+        conn.snd_nxt = conn.snd_nxt.wrapping_add(gather.total);
+        if flags & tcp::FIN != 0 {
+            conn.snd_nxt = conn.snd_nxt.wrapping_add(1);
+            conn.set(flag::FIN_SENT);
+        }
+        if !conn.has(flag::RTT_TIMING) && !conn.has(flag::RECOVERING) {
+            conn.set(flag::RTT_TIMING);
+            conn.rtt_seq = conn.snd_nxt;
+            conn.rtt_at = now.0 as u32;
+        }
+        if !conn.has(flag::TIMER_RTX) {
+            self.arm_retransmission(c, now);
+        }
+        Ok(true)
+    }
+
+    fn cwr(&self, c: usize) -> u8 {
+        let due = flag::CWR_DUE | flag::ECN;
+        if self.conns[c].flags & due == due { tcp::CWR } else { 0 }
+    }
+
+    /// Less than a full segment while more is queued: only what is at least half the largest window the peer ever offered,
+    /// or when the override timer has run out (RFC 9293, section 3.8.6.2.1). Sets that timer if nothing else will wake us.
+    fn may_send_small(&mut self, c: usize, len: u32, window: u32, now: Micros) -> bool {
+        let conn = &mut self.conns[c];
+        let by_window = len == window;
+        if by_window && len != 0 && (len >= conn.max_wnd / 2 || conn.has(flag::SMALL_DUE)) {
+            return true;
+        }
+        if conn.in_flight() == 0 && !conn.has(flag::TIMER_RTX) {
+            self.arm_retransmission(c, now);
+        }
+        false
+    }
+
+    /// Posts a train of the connection that begins at `seq`.
+    #[inline]
+    fn post<L: Link>(
+        &mut self,
+        c: usize,
+        seq: u32,
+        flags: u8,
+        gather: &Gather,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        let window = self.advertise(c);
+        let timestamps = self.timestamps(c, now);
+        let template = self.template(c);
+        let conn = &self.conns[c];
+        let job = TcpJob {
+            template,
+            header_len: conn.header_len,
+            l3_offset: conn.l3,
+            l4_offset: conn.l4,
+            mss: conn.mss,
+            overrides: TcpOverrides {
+                seq,
+                ack: conn.rcv_nxt,
+                window,
+                flags: flags | plain_flags(conn),
+                timestamps,
+            },
+            gather: gather.pieces,
+            gather_len: gather.count,
+        };
+        link.send(&job)?;
+        self.acknowledged(c, now);
+        Ok(())
+    }
+
+    /// A segment went out, and with it the acknowledgment of all that was received.
+    #[inline]
+    fn acknowledged(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        conn.last_ack = conn.rcv_nxt;
+        conn.last_tx = now.0 as u32;
+        // Blocks to be reported still wait for an acknowledgment of their own.
+        if conn.ooo.head.is_none() && !conn.has(flag::DSACK) {
+            conn.clear(flag::ACK_NOW | flag::ACK_LATER);
+        }
+    }
+
+    #[inline]
+    pub(super) fn timestamps(&self, c: usize, now: Micros) -> Option<(u32, u32)> {
+        let conn = &self.conns[c];
+        let value = timestamp_clock(now).wrapping_add(conn.ts_offset);
+        conn.has(flag::TS).then_some((value, conn.ts_recent))
+    }
+
+    /// A pure acknowledgment, with SACK blocks if there is something to report.
+    fn send_ack<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        let conn = &self.conns[c];
+        let report = conn.has(flag::SACK) && (conn.has(flag::DSACK) || !conn.ooo.head.is_none());
+        if report || conn.has(flag::ECN) {
+            self.send_bare(c, conn.snd_nxt, now, link)?;
+        } else {
+            self.post(c, conn.snd_nxt, 0, &Gather::NONE, now, link)?;
+        }
+        self.stats.acks = self.stats.acks.wrapping_add(1);
+        self.conns[c].clear(flag::ACK_NOW | flag::ACK_LATER | flag::DSACK);
+        Ok(())
+    }
+
+    /// A segment without payload at `seq`, made by the core: carries SACK blocks and is never marked as capable of ECN.
+    fn send_bare<L: Link>(
+        &mut self,
+        c: usize,
+        seq: u32,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        let mut options = Options { timestamps: self.timestamps(c, now), ..Options::default() };
+        self.sack_blocks(c, &mut options);
+        self.send_piece(c, seq, 0, &options, PmSlice::default(), link)?;
+        self.acknowledged(c, now);
+        Ok(())
+    }
+
+    fn send_piece<L: Link>(
+        &mut self,
+        c: usize,
+        seq: u32,
+        flags: u8,
+        options: &Options,
+        rest: PmSlice,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        let window = self.advertise(c);
+        let conn = &self.conns[c];
+        let flags = flags | plain_flags(conn);
+        self.send_special(c, Fields { seq, ack: conn.rcv_nxt, flags, window }, options, rest, link)
+    }
+
+    fn send_syn<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        let conn = &self.conns[c];
+        let passive = conn.state == super::State::SynReceived;
+        let ecn = match (conn.has(flag::ECN), passive) {
+            (false, _) => 0,
+            (true, true) => tcp::ECE,
+            // After a timeout without, in case something on the path drops such SYNs (RFC 3168, section 6.1.1.1).
+            (true, false) if conn.backoff > 1 => 0,
+            (true, false) => tcp::ECE | tcp::CWR,
+        };
+        let fields = Fields {
+            seq: conn.snd_una,
+            ack: if passive { conn.rcv_nxt } else { 0 },
+            flags: tcp::SYN | ecn | if passive { tcp::ACK } else { 0 },
+            window: self.cfg.recv_window.min(0xffff) as u16,
+        };
+        let options = self.syn_options(c, now);
+        self.send_special(c, fields, &options, PmSlice::default(), link)?;
+        let conn = &mut self.conns[c];
+        conn.clear(flag::SYN_DUE | flag::ACK_NOW);
+        if conn.snd_nxt == conn.snd_una {
+            conn.snd_nxt = conn.snd_end;
+            conn.set(flag::RTT_TIMING);
+            conn.rtt_at = now.0 as u32;
+        }
+        if !conn.has(flag::TIMER_RTX) {
+            self.arm_syn(c, now);
+        }
+        Ok(())
+    }
+
+    fn send_reset<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        let conn = &self.conns[c];
+        let fields = Fields {
+            seq: conn.snd_nxt,
+            ack: conn.rcv_nxt,
+            flags: tcp::RST | tcp::ACK,
+            window: 0,
+        };
+        let options = Options { timestamps: self.timestamps(c, now), ..Options::default() };
+        self.send_special(c, fields, &options, PmSlice::default(), link)?;
+        self.stats.resets_sent += 1;
+        self.conns[c].clear(flag::RST_DUE);
+        self.free_if_done(c);
+        Ok(())
+    }
+
+    /// One byte beyond a closed window, again and again until it opens (RFC 9293, section 3.8.6.1).
+    fn send_window_probe<L: Link>(
+        &mut self,
+        c: usize,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        let conn = &self.conns[c];
+        let una = conn.snd_una;
+        if conn.snd_wnd == 0 && before(una, conn.snd_end) {
+            self.send_range(c, una, una.wrapping_add(1), now, link)?;
+            let conn = &mut self.conns[c];
+            if conn.snd_nxt == una {
+                conn.snd_nxt = una.wrapping_add(1);
+                let gather = Gather::from(&self.chunks, conn.cursor, conn.cursor_offset, 1);
+                (conn.cursor, conn.cursor_offset) = (gather.chunk, gather.offset);
+            }
+        }
+        self.conns[c].clear(flag::WINDOW_PROBE_DUE);
+        Ok(())
+    }
+
+    /// Tail loss probe: the last segment once more (RFC 8985, section 7.3).
+    fn send_tail<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        let conn = &self.conns[c];
+        let from = later(conn.snd_una, conn.snd_nxt.wrapping_sub(conn.mss32()));
+        if before(from, conn.snd_nxt) {
+            self.send_range(c, from, conn.snd_nxt, now, link)?;
+            self.stats.probes += 1;
+        }
+        self.conns[c].clear(flag::PROBE_DUE | flag::RTT_TIMING);
+        Ok(())
+    }
+
+    /// Sends what is lost again, as the congestion window allows; the first piece in any case (RFC 6675, section 5, step 4.3).
+    fn retransmit<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        loop {
+            let conn = &self.conns[c];
+            if !conn.has(flag::RECOVERING) {
+                return Ok(());
+            }
+            let from = later(conn.rtx_nxt, conn.snd_una);
+            let Some((from, until)) = conn.sacked.hole(from, conn.lost_until) else {
+                return Ok(());
+            };
+            let (len, mss) = (until.wrapping_sub(from), conn.mss32());
+            let room = conn.cubic.cwnd.saturating_sub(pipe(conn));
+            let forced = conn.has(flag::RTX_FORCE);
+            if !forced && room < mss.min(len) {
+                return Ok(());
+            }
+            let most = if forced || room < 2 * mss { mss } else { room - room % mss };
+            let sent = self.send_range(c, from, from.wrapping_add(len.min(most)), now, link)?;
+            let conn = &mut self.conns[c];
+            if sent == 0 {
+                conn.clear(flag::RTX_FORCE);
+                return Ok(());
+            }
+            if from == conn.snd_una {
+                conn.rtx_at = now.0 as u32;
+            }
+            conn.rtx_nxt = from.wrapping_add(sent);
+            conn.clear(flag::RTX_FORCE | flag::RTT_TIMING);
+            if !conn.has(flag::TIMER_RTX) {
+                self.arm_retransmission(c, now);
+            }
+        }
+    }
+
+    /// Sends sequence numbers `from..until`, which were sent before (a window probe: are about to be); returns how many it
+    /// took. Walks the queue from its head, which is for the rare case.
+    fn send_range<L: Link>(
+        &mut self,
+        c: usize,
+        from: u32,
+        until: u32,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<u32, Busy> {
+        let conn = &self.conns[c];
+        let mut skip = from.wrapping_sub(conn.snd_una).wrapping_add(conn.una_offset);
+        let mut chunk = conn.chunks.head;
+        while !chunk.is_none() && skip >= self.chunks.get(chunk).len {
+            skip -= self.chunks.get(chunk).len;
+            chunk = self.chunks.following(chunk);
+        }
+        let want = distance(from, super::seq::earlier(until, conn.snd_end));
+        let gather = Gather::from(&self.chunks, chunk, skip, want);
+        let fin = conn.has(flag::FIN_SENT) && after(until, conn.snd_end) && gather.total == want;
+        let flags = if fin { tcp::FIN } else { 0 };
+        self.stats.retransmits += 1;
+        if !conn.has(flag::ECN) {
+            self.post(c, from, flags | tcp::PSH, &gather, now, link)?;
+            return Ok(gather.total + u32::from(fin));
+        }
+        // Retransmissions are not marked as capable of ECN: one segment from one piece at a time.
+        let piece = gather.pieces[0].split(conn.mss32()).0;
+        let fin = fin && piece.len == want;
+        let flags = if fin { tcp::FIN } else { 0 };
+        let options = Options { timestamps: self.timestamps(c, now), ..Options::default() };
+        self.send_piece(c, from, flags | tcp::PSH, &options, piece, link)?;
+        self.acknowledged(c, now);
+        Ok(piece.len + u32::from(fin))
+    }
+}
+
+/// ACK, and the echo of congestion.
+#[inline]
+const fn plain_flags(conn: &Conn) -> u8 {
+    tcp::ACK | if conn.has(flag::ECE_ECHO) { tcp::ECE } else { 0 }
+}
+
+/// Bytes believed to be in the network (RFC 6675, section 4, SetPipe; without SACK as RFC 6582 counts).
+#[inline]
+fn pipe(conn: &Conn) -> u32 {
+    let flight = conn.in_flight();
+    if !conn.has(flag::RECOVERING) && conn.dupacks == 0 && conn.sacked.is_empty() {
+        return flight;
+    }
+    pipe_in_recovery(conn, flight)
+}
+
+fn pipe_in_recovery(conn: &Conn, flight: u32) -> u32 {
+    let mut gone = if conn.has(flag::SACK) {
+        conn.sacked.bytes()
+    } else {
+        u32::from(conn.dupacks) * conn.mss32()
+    };
+    if conn.has(flag::RECOVERING) {
+        let unsent = later(conn.rtx_nxt, conn.snd_una);
+        gone += conn.sacked.missing(unsent, conn.lost_until);
+    }
+    flight.saturating_sub(gone)
+}
+
+/// After an idle time longer than the timeout the path is unknown again (RFC 5681, section 4.1).
+#[inline]
+fn restart_after_idle(conn: &mut Conn, now: Micros) {
+    let idle = (now.0 as u32).wrapping_sub(conn.last_tx);
+    if idle > conn.rtt.rto().max(200_000) {
+        conn.cubic.restart(conn.mss32());
+    }
+}

@@ -1,0 +1,263 @@
+//! Payload: in order to the application, out of order kept (RFC 9293, section 3.10.7.4, seventh step; RFC 2018).
+
+use super::{
+    Tcp,
+    conn::{Conn, flag},
+    input::{Buffer, Segment},
+    pool::{Ref, Seg},
+    seq::{after, before, distance, earlier},
+};
+use sluice_hal::Micros;
+use sluice_wire::tcp::{Options, SackBlock};
+
+impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
+    /// Takes an acceptable segment's payload.
+    pub(super) fn receive(&mut self, c: usize, seg: &Segment, now: Micros) -> Buffer {
+        let conn = &mut self.conns[c];
+        if seg.len == 0 || !conn.state.receives() {
+            return Buffer::Unused;
+        }
+        let mut node = Seg::new(seg.seq, seg.buf, seg.offset, seg.len);
+        if !after(node.end(), conn.rcv_nxt) {
+            self.note_duplicate(c, seg);
+            self.ack_now(c);
+            return Buffer::Unused;
+        }
+        if conn.has(flag::PEER_FIN) && after(node.end(), conn.fin_seq) {
+            // Data behind the peer's FIN.
+            self.stats.drop_window += 1;
+            return Buffer::Unused;
+        }
+        if before(node.seq, conn.rcv_nxt) {
+            self.note_duplicate(c, seg);
+            node.trim_front(self.conns[c].rcv_nxt);
+        }
+        if node.seq == self.conns[c].rcv_nxt {
+            self.receive_next(c, node, now)
+        } else {
+            self.receive_later(c, node)
+        }
+    }
+
+    fn receive_next(&mut self, c: usize, node: Seg, now: Micros) -> Buffer {
+        let (gap, len) = (!self.conns[c].ooo.head.is_none(), node.len);
+        if self.conns[c].bufs >= self.cfg.bufs_per_conn || !self.has_place(c) {
+            // What came too early gives way to what is needed now.
+            self.drop_ooo(c);
+        }
+        if self.conns[c].bufs >= self.cfg.bufs_per_conn || !self.has_place(c) {
+            self.stats.drop_full += 1;
+            self.ack_now(c);
+            return Buffer::Unused;
+        }
+        let Some(place) = self.segs.take(node) else { return Buffer::Unused };
+        let conn = &mut self.conns[c];
+        conn.received.push(&mut self.segs, place);
+        conn.bufs += 1;
+        conn.rcv_nxt = conn.rcv_nxt.wrapping_add(u32::from(node.len));
+        conn.readable += u32::from(node.len);
+        if gap {
+            self.close_gap(c);
+            self.ack_now(c);
+        }
+        self.owe_ack(c, len, now);
+        self.tell_readable(c);
+        Buffer::Kept
+    }
+
+    /// In-order data finds a node. The last eighth of the pool is for connections that hold little, so that those which
+    /// are not read cannot starve the rest.
+    fn has_place(&self, c: usize) -> bool {
+        let room = self.segs.room();
+        room >= SEGS / 8 || (room > 0 && self.conns[c].bufs < 4)
+    }
+
+    /// Moves what has become in-order behind the received data.
+    fn close_gap(&mut self, c: usize) {
+        while let Some(place) = self.conns[c].ooo.pop(&self.segs) {
+            let conn = &mut self.conns[c];
+            let node = self.segs.get_mut(place);
+            if after(node.seq, conn.rcv_nxt) {
+                conn.ooo.insert(&mut self.segs, Ref::NONE, place);
+                return;
+            }
+            conn.ooo_count -= 1;
+            if !after(node.end(), conn.rcv_nxt) {
+                conn.bufs -= 1;
+                self.garbage.push(&mut self.segs, place);
+                continue;
+            }
+            node.trim_front(conn.rcv_nxt);
+            conn.rcv_nxt = node.end();
+            conn.readable += u32::from(node.len);
+            conn.received.push(&mut self.segs, place);
+        }
+    }
+
+    fn drop_ooo(&mut self, c: usize) {
+        while let Some(place) = self.conns[c].ooo.pop(&self.segs) {
+            self.garbage.push(&mut self.segs, place);
+            self.conns[c].bufs -= 1;
+        }
+        self.conns[c].ooo_count = 0;
+    }
+
+    /// Keeps a segment beyond a gap, cut to what is not there yet. What came first stays (a second version of the same
+    /// bytes never replaces it), except that a segment which covers whole others takes their place.
+    fn receive_later(&mut self, c: usize, mut node: Seg) -> Buffer {
+        self.ack_now(c);
+        let conn = &self.conns[c];
+        let scarce = self.segs.room() < SEGS / 4 || conn.bufs >= self.cfg.bufs_per_conn;
+        if conn.ooo_count >= self.cfg.ooo_per_conn || scarce {
+            self.stats.drop_full += 1;
+            return Buffer::Unused;
+        }
+        let whole = (node.seq, node.end());
+        let before_it = self.predecessor(c, node.seq);
+        if !before_it.is_none() {
+            let end = self.segs.get(before_it).end();
+            if !after(node.end(), end) {
+                return self.duplicate_later(c, whole);
+            }
+            if after(end, node.seq) {
+                self.conns[c].dsack = (node.seq, end);
+                self.conns[c].set(flag::DSACK);
+                node.trim_front(end);
+            }
+        }
+        self.make_way(c, before_it, &mut node);
+        if node.len == 0 {
+            return self.duplicate_later(c, whole);
+        }
+        let Some(place) = self.segs.take(node) else { return Buffer::Unused };
+        let conn = &mut self.conns[c];
+        conn.ooo.insert(&mut self.segs, before_it, place);
+        conn.ooo_count += 1;
+        conn.bufs += 1;
+        conn.ooo_latest = node.seq;
+        Buffer::Kept
+    }
+
+    fn duplicate_later(&mut self, c: usize, (left, right): (u32, u32)) -> Buffer {
+        self.stats.drop_duplicate += 1;
+        let conn = &mut self.conns[c];
+        conn.dsack = (left, right);
+        conn.ooo_latest = left;
+        conn.set(flag::DSACK);
+        Buffer::Unused
+    }
+
+    /// The last node that begins at or before `seq`.
+    fn predecessor(&self, c: usize, seq: u32) -> Ref {
+        let list = self.conns[c].ooo;
+        if !list.head.is_none() && !after(self.segs.get(list.tail).seq, seq) {
+            return list.tail; // the usual case: behind all others
+        }
+        let starts_by = |place: &Ref| !after(self.segs.get(*place).seq, seq);
+        list.places(&self.segs).take_while(starts_by).last().unwrap_or_default()
+    }
+
+    /// Drops the nodes behind `before_it` that `node` covers, and cuts `node` before one that it only overlaps.
+    fn make_way(&mut self, c: usize, before_it: Ref, node: &mut Seg) {
+        loop {
+            let conn = &mut self.conns[c];
+            let Some(place) = conn.ooo.remove(&mut self.segs, before_it) else { return };
+            let next = *self.segs.get(place);
+            if !after(next.end(), node.end()) {
+                conn.ooo_count -= 1;
+                conn.bufs -= 1;
+                self.garbage.push(&mut self.segs, place);
+                continue;
+            }
+            conn.ooo.insert(&mut self.segs, before_it, place);
+            if after(node.end(), next.seq) {
+                node.len = distance(node.seq, next.seq) as u16;
+            }
+            return;
+        }
+    }
+
+    /// Remembers a duplicate for the next acknowledgment (RFC 2883).
+    pub(super) fn note_duplicate(&mut self, c: usize, seg: &Segment) {
+        let conn = &mut self.conns[c];
+        let end = seg.seq.wrapping_add(u32::from(seg.len));
+        if seg.len == 0 || !conn.has(flag::SACK) || !before(seg.seq, conn.rcv_nxt) {
+            return;
+        }
+        self.stats.drop_duplicate += 1;
+        conn.dsack = (seg.seq, earlier(end, conn.rcv_nxt));
+        conn.set(flag::DSACK);
+    }
+
+    pub(super) fn ack_now(&mut self, c: usize) {
+        self.conns[c].set(flag::ACK_NOW);
+        self.dirty.push(c);
+    }
+
+    /// Data was received: acknowledges every second full segment at once, the rest a little later (RFC 9293, section
+    /// 3.8.6.3), unless something that is sent meanwhile carries the acknowledgment.
+    #[inline]
+    pub(super) fn owe_ack(&mut self, c: usize, len: u16, now: Micros) {
+        let conn = &mut self.conns[c];
+        conn.rcv_mss = conn.rcv_mss.max(len);
+        let owed = conn.rcv_nxt.wrapping_sub(conn.last_ack);
+        if owed >= 2 * u32::from(conn.rcv_mss) {
+            conn.set(flag::ACK_NOW);
+            self.dirty.push(c);
+        } else if !conn.has(flag::ACK_LATER) {
+            conn.set(flag::ACK_LATER);
+            if self.delayed.push(c) {
+                conn.ack_at = (now.0 as u32).wrapping_add(self.cfg.ack_delay);
+            }
+        }
+    }
+
+    /// The SACK blocks that the next acknowledgment carries: a duplicate, the latest range, then the lowest others.
+    pub(super) fn sack_blocks(&self, c: usize, options: &mut Options) {
+        let conn = &self.conns[c];
+        if !conn.has(flag::SACK) {
+            return;
+        }
+        let mut blocks = Blocks { options, most: if conn.has(flag::TS) { 3 } else { 4 } };
+        if conn.has(flag::DSACK) {
+            blocks.push(SackBlock { left: conn.dsack.0, right: conn.dsack.1 });
+        }
+        let holds = |b: &SackBlock| conn.ooo_latest.wrapping_sub(b.left) < b.right.wrapping_sub(b.left);
+        if let Some(latest) = self.ranges(conn).find(holds) {
+            blocks.push(latest);
+        }
+        for range in self.ranges(conn).filter(|b| !holds(b)) {
+            blocks.push(range);
+        }
+    }
+
+    /// The ranges that the nodes out of order form together.
+    fn ranges(&self, conn: &Conn) -> impl Iterator<Item = SackBlock> {
+        let mut nodes = conn.ooo.places(&self.segs).map(|place| self.segs.get(place)).peekable();
+        core::iter::from_fn(move || {
+            let first = nodes.next()?;
+            let mut range = SackBlock { left: first.seq, right: first.end() };
+            while let Some(node) = nodes.next_if(|node| node.seq == range.right) {
+                range.right = node.end();
+            }
+            Some(range)
+        })
+    }
+}
+
+struct Blocks<'a> {
+    options: &'a mut Options,
+    most: u8,
+}
+
+impl Blocks<'_> {
+    fn push(&mut self, block: SackBlock) {
+        let at = usize::from(self.options.sack_len);
+        if self.options.sack_len < self.most
+            && let Some(place) = self.options.sack.get_mut(at)
+        {
+            *place = block;
+            self.options.sack_len += 1;
+        }
+    }
+}

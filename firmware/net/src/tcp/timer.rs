@@ -1,0 +1,264 @@
+//! Timeouts: retransmission (RFC 6298), probes of tail and window, delayed acknowledgments, keep-alive, TIME-WAIT; and
+//! the rate of challenge acknowledgments (RFC 5961, section 7).
+
+use super::{
+    CloseReason, Tcp,
+    ack::start_recovery,
+    conn::{State, event, flag},
+    seq::{before, earlier},
+};
+use crate::Link;
+use sluice_hal::Micros;
+
+/// Allowance for a peer that delays the acknowledgment of a single segment (RFC 8985, section 7.2).
+const PEER_ACK_DELAY: u32 = 40_000;
+/// One connection is challenged no more often.
+const CHALLENGE_INTERVAL: u32 = 50_000;
+/// All connections together are challenged this often per [`BUDGET_PERIOD`], give or take a random part, so that no one
+/// can count (CVE-2016-5696).
+const CHALLENGES: u32 = 500;
+const BUDGET_PERIOD: u32 = 1_000_000;
+
+/// Challenges left in the current period.
+pub struct Budget {
+    left: u32,
+    since: u32,
+    noise: u32,
+}
+
+impl Budget {
+    pub const NONE: Self = Self { left: 0, since: 0, noise: 0 };
+
+    fn take(&mut self, now: u32) -> bool {
+        if self.noise == 0 || now.wrapping_sub(self.since) >= BUDGET_PERIOD {
+            self.since = now;
+            // Xorshift is good enough to blur a counter.
+            self.noise |= now | 1;
+            self.noise ^= self.noise << 13;
+            self.noise ^= self.noise >> 17;
+            self.noise ^= self.noise << 5;
+            self.left = CHALLENGES + (self.noise & 255);
+        }
+        self.left = self.left.saturating_sub(1);
+        self.left != 0
+    }
+}
+
+impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
+    /// Does what is due by `now` and sends what follows from it.
+    pub fn handle_timeouts<L: Link>(&mut self, now: Micros, link: &mut L) {
+        self.clock = now;
+        while let Some(c) = self.delayed.front() {
+            if before(now.0 as u32, self.conns[c].ack_at) {
+                break;
+            }
+            self.delayed.pop();
+            if self.conns[c].take(flag::ACK_LATER) {
+                self.ack_now(c);
+            }
+        }
+        while let Some(c) = self.wheel.expire(now) {
+            self.expire(c, now);
+        }
+        self.poll_transmit(now, link);
+    }
+
+    fn expire(&mut self, c: usize, now: Micros) {
+        let now32 = now.0 as u32;
+        let conn = &mut self.conns[c];
+        if conn.has(flag::TIMER_LIFE) && !before(now32, conn.t_life) {
+            conn.clear(flag::TIMER_LIFE);
+            self.expire_life(c, now);
+        }
+        let conn = &mut self.conns[c];
+        if conn.has(flag::TIMER_RTX) && !before(now32, conn.t_rtx) {
+            conn.clear(flag::TIMER_RTX);
+            self.expire_retransmission(c, now);
+        }
+        // An entry of the wheel comes up early if its timer was put off.
+        let conn = &self.conns[c];
+        let next = match (conn.has(flag::TIMER_RTX), conn.has(flag::TIMER_LIFE)) {
+            (true, true) => earlier(conn.t_rtx, conn.t_life),
+            (true, false) => conn.t_rtx,
+            (false, true) => conn.t_life,
+            (false, false) => return,
+        };
+        self.wheel.set(c, next, now);
+    }
+
+    fn expire_life(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        match conn.state {
+            State::TimeWait => return self.bury(c),
+            State::FinWait2 => return self.die(c, CloseReason::Done),
+            State::Established | State::CloseWait | State::FinWait1 => {}
+            _ => return,
+        }
+        let idle = (now.0 as u32).wrapping_sub(conn.last_rx);
+        if idle < self.cfg.keepalive {
+            conn.silent = 0;
+            let left = self.cfg.keepalive - idle;
+            return self.set_life(c, left, now);
+        }
+        if conn.silent >= self.cfg.keepalive_probes {
+            conn.set(flag::RST_DUE);
+            return self.die(c, CloseReason::TimedOut);
+        }
+        conn.silent += 1;
+        conn.set(flag::KEEPALIVE_DUE);
+        self.dirty.push(c);
+        self.set_life(c, self.cfg.keepalive_interval, now);
+    }
+
+    fn expire_retransmission(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        match conn.state {
+            State::SynSent | State::SynReceived => return self.expire_syn(c, now),
+            state if !state.sends() => return,
+            _ => {}
+        }
+        if conn.snd_wnd == 0 || conn.in_flight() == 0 {
+            return self.expire_persist(c, now);
+        }
+        if conn.take(flag::TIMER_PROBE) {
+            conn.set(flag::PROBED | flag::PROBE_DUE);
+            self.dirty.push(c);
+            return self.arm_retransmission(c, now);
+        }
+        self.stats.timeouts += 1;
+        if conn.backoff >= self.cfg.max_retries {
+            // Tells the peer, should it still be there.
+            conn.set(flag::RST_DUE);
+            return self.die(c, CloseReason::TimedOut);
+        }
+        if conn.backoff == 0 && !conn.has(flag::LOSS) {
+            conn.cubic.on_timeout(conn.mss32());
+            conn.set(flag::CWR_DUE);
+        }
+        conn.cubic.cwnd = conn.mss32();
+        if conn.backoff >= 1 {
+            // The peer may have thrown away what it reported (RFC 2018, section 8).
+            conn.sacked.clear();
+        }
+        conn.backoff += 1;
+        conn.dupacks = 0;
+        conn.clear(flag::CWR_WINDOW);
+        start_recovery(conn, flag::LOSS, now);
+        conn.lost_until = conn.snd_nxt;
+        self.dirty.push(c);
+        self.arm_retransmission(c, now);
+    }
+
+    fn expire_syn(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        if conn.backoff >= self.cfg.syn_retries {
+            return self.die(c, CloseReason::TimedOut);
+        }
+        conn.backoff += 1;
+        // Karn: the answer may be to either.
+        conn.clear(flag::RTT_TIMING);
+        conn.set(flag::SYN_DUE);
+        self.dirty.push(c);
+        self.arm_syn(c, now);
+    }
+
+    /// The window is closed or too small, and nothing else will wake us.
+    fn expire_persist(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        if conn.unsent() == 0 && conn.in_flight() == 0 {
+            return;
+        }
+        let silence = (now.0 as u32).wrapping_sub(conn.last_rx);
+        if silence > self.cfg.max_rto.saturating_mul(4) {
+            // A peer that answers may keep its window closed for ever; one that does not answer is gone.
+            conn.set(flag::RST_DUE);
+            return self.die(c, CloseReason::TimedOut);
+        }
+        conn.backoff = conn.backoff.saturating_add(1).min(16);
+        conn.set(if conn.snd_wnd == 0 { flag::WINDOW_PROBE_DUE } else { flag::SMALL_DUE });
+        self.dirty.push(c);
+        self.arm_retransmission(c, now);
+    }
+
+    /// (Re)starts the retransmission timer: for the probe of the tail if that may help, else for the timeout.
+    #[inline]
+    pub(super) fn arm_retransmission(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        let rto = conn.rtt.rto().clamp(self.cfg.min_rto, self.cfg.max_rto);
+        let mut delay = rto;
+        conn.clear(flag::TIMER_PROBE);
+        let calm = !conn.has(flag::RECOVERING | flag::PROBED) && conn.backoff == 0;
+        if calm && conn.rtt.srtt() != 0 && conn.in_flight() != 0 && conn.snd_wnd != 0 {
+            let single = conn.in_flight() <= conn.mss32();
+            let pto = conn.rtt.pto() + if single { PEER_ACK_DELAY } else { 0 };
+            if pto < rto {
+                conn.set(flag::TIMER_PROBE);
+                delay = pto;
+            }
+        } else if conn.backoff != 0 {
+            delay = backed_off(rto, conn.backoff, self.cfg.max_rto);
+        }
+        conn.t_rtx = (now.0 as u32).wrapping_add(delay);
+        conn.set(flag::TIMER_RTX);
+        let at = conn.t_rtx;
+        self.wheel.set(c, at, now);
+    }
+
+    pub(super) fn arm_syn(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        let delay = backed_off(1_000_000, conn.backoff, self.cfg.max_rto);
+        conn.t_rtx = (now.0 as u32).wrapping_add(delay);
+        conn.set(flag::TIMER_RTX);
+        let at = conn.t_rtx;
+        self.wheel.set(c, at, now);
+    }
+
+    pub(super) fn set_life(&mut self, c: usize, delay: u32, now: Micros) {
+        let conn = &mut self.conns[c];
+        conn.t_life = (now.0 as u32).wrapping_add(delay);
+        conn.set(flag::TIMER_LIFE);
+        let at = conn.t_life;
+        self.wheel.set(c, at, now);
+    }
+
+    /// All is said; only late segments of the peer are still to be answered (RFC 9293, section 3.6.1). What was received and
+    /// not read can be read until the time is over.
+    pub(super) fn enter_time_wait(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        let first = conn.state != State::TimeWait;
+        conn.state = State::TimeWait;
+        conn.clear(flag::TIMER_RTX | flag::TIMER_PROBE);
+        if first {
+            conn.reason = CloseReason::Done;
+            self.stats.closed += 1;
+            self.tell(c, event::CLOSED);
+            self.time_wait.push(c);
+        }
+        self.set_life(c, self.cfg.time_wait, now);
+    }
+
+    /// An acknowledgment that says what we expect, in answer to a segment that may be forged; at a limited rate.
+    pub(super) fn challenge(&mut self, c: usize, now: Micros) {
+        let now32 = now.0 as u32;
+        let conn = &mut self.conns[c];
+        let lately = conn.challenge_at != 0
+            && now32.wrapping_sub(conn.challenge_at) < CHALLENGE_INTERVAL;
+        if lately || !self.challenges.take(now32) {
+            self.stats.challenges_withheld += 1;
+            return;
+        }
+        conn.challenge_at = now32 | 1;
+        self.stats.challenges += 1;
+        if conn.state == State::SynReceived {
+            // There the acknowledgment is the SYN-ACK.
+            conn.set(flag::SYN_DUE);
+        } else {
+            conn.set(flag::ACK_NOW);
+        }
+        self.dirty.push(c);
+    }
+}
+
+fn backed_off(rto: u32, backoff: u8, max: u32) -> u32 {
+    rto.checked_shl(u32::from(backoff.min(10))).filter(|d| *d >> backoff.min(10) == rto).unwrap_or(max).min(max)
+}

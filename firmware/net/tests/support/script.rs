@@ -1,0 +1,1 @@
+//! Timed scripts: segments written by hand against one stack.

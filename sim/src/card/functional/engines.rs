@@ -1,0 +1,315 @@
+//! The engines of the functional card: what cores share, and what the hardware does with it.
+
+use std::collections::VecDeque;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use sluice_hal::{
+    BufId, Mail, Micros, MoveDone, MoveJob, MoveSource, MoveTarget, PmAddr, RxDesc, RxFlags, TxJob,
+    layout,
+};
+use sluice_wire::crc32c;
+
+use super::CLOCKS_PER_MICRO;
+use super::registers::Registers;
+use crate::card::{Ethernet, TimeSource};
+use crate::fabric::{BusError, Clock, MAX_PAYLOAD, Port, Tlp};
+
+/// Queue depths of the hardware (docs/card.md, section 3).
+pub const RX_DEPTH: usize = 64;
+pub const JOB_DEPTH: usize = 16;
+pub const MAIL_DEPTH: usize = 16;
+/// CRC contexts per core.
+const CRC_CONTEXTS: usize = 512;
+
+/// What the tile of one core holds.
+#[derive(Default)]
+pub struct Tile {
+    pub rx: VecDeque<RxDesc>,
+    pub tx: VecDeque<TxJob>,
+    pub tx_done: u32,
+    pub moves: VecDeque<MoveJob>,
+    pub moves_done: VecDeque<MoveDone>,
+    pub mail: VecDeque<Mail>,
+    crc: Vec<u32>,
+    pub page_accesses: u64,
+    pub frame_loads: u64,
+}
+
+/// A move from host memory under way: the pieces that came, in order.
+#[derive(Default)]
+struct HostRead {
+    core: usize,
+    first_tag: u32,
+    pieces: Vec<Option<Result<Vec<u8>, BusError>>>,
+}
+
+/// Everything the cores share.
+pub struct Shared {
+    pm: Vec<u8>,
+    pub tiles: Vec<Tile>,
+    small: VecDeque<u16>,
+    large: VecDeque<u16>,
+    pub registers: Registers,
+    pub writes: VecDeque<Tlp>,
+    host_read: Option<HostRead>,
+    next_tag: u32,
+    pub rng: ChaCha8Rng,
+    clock: Clock,
+    time: TimeSource,
+    micros: u64,
+}
+
+impl Shared {
+    pub fn new(cores: u8, seed: u64) -> Self {
+        let mut shared = Self {
+            pm: vec![0; layout::PM_SIZE as usize],
+            tiles: Vec::new(),
+            small: VecDeque::new(),
+            large: VecDeque::new(),
+            registers: Registers::new(cores),
+            writes: VecDeque::new(),
+            host_read: None,
+            next_tag: 0,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            clock: 0,
+            time: TimeSource::Clocks,
+            micros: 0,
+        };
+        shared.reset();
+        shared
+    }
+
+    /// What a reset of the cores does: queues empty, buffers back in their pools.
+    pub fn reset(&mut self) {
+        let cores = self.registers.cores();
+        self.tiles = (0..cores).map(|_| Tile { crc: vec![0; CRC_CONTEXTS], ..Tile::default() }).collect();
+        self.small = (0..layout::RX_SMALL_COUNT as u16).collect();
+        self.large = (layout::RX_SMALL_COUNT as u16..layout::RX_BUFS as u16).collect();
+        self.writes.clear();
+        self.host_read = None;
+    }
+
+    pub fn cores(&self) -> u8 {
+        self.registers.cores()
+    }
+
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        if self.time == TimeSource::Clocks {
+            self.micros = clock / CLOCKS_PER_MICRO;
+        }
+    }
+
+    pub fn set_time(&mut self, source: TimeSource) {
+        self.time = source;
+        if let TimeSource::Live { micros } = source {
+            self.micros = self.micros.max(micros);
+        }
+    }
+
+    pub fn now(&self) -> Micros {
+        Micros(self.micros)
+    }
+
+    pub fn random(&mut self) -> u32 {
+        self.rng.next_u32()
+    }
+
+    pub fn pm_load(&self, at: usize, len: usize) -> Vec<u8> {
+        (at..at + len).map(|i| self.pm.get(i).copied().unwrap_or(0)).collect()
+    }
+
+    pub fn pm_store(&mut self, at: usize, data: &[u8]) {
+        let end = (at + data.len()).min(self.pm.len());
+        if at < end {
+            self.pm[at..end].copy_from_slice(&data[..end - at]);
+        }
+    }
+
+    pub fn pm(&self) -> &[u8] {
+        &self.pm
+    }
+
+    /// Gives a buffer back to its pool.
+    pub fn free(&mut self, buf: BufId) {
+        if u32::from(buf.0) < layout::RX_SMALL_COUNT {
+            debug_assert!(!self.small.contains(&buf.0), "buffer {} freed twice", buf.0);
+            self.small.push_back(buf.0);
+        } else {
+            debug_assert!(!self.large.contains(&buf.0), "buffer {} freed twice", buf.0);
+            self.large.push_back(buf.0);
+        }
+    }
+
+    /// Counts a core's own access to packet memory by region, as the tile's counters do.
+    pub fn count_access(&mut self, core: usize, at: PmAddr, load: bool) {
+        if at.0 >= layout::PAGES_BASE {
+            self.tiles[core].page_accesses += 1;
+        } else if at.0 < layout::LOG_BASE && load {
+            self.tiles[core].frame_loads += 1;
+        }
+    }
+
+    /// A register as the host reads it; the core window shows the selected core's counter.
+    pub fn register(&self, offset: u32) -> u32 {
+        use sluice_regs::bar0_regs::{CORE_SELECT_OFFSET, CORE_VALUE_OFFSET};
+        if offset != CORE_VALUE_OFFSET {
+            return self.registers.read(offset);
+        }
+        let select = self.registers.read(CORE_SELECT_OFFSET);
+        let Some(tile) = self.tiles.get(select as usize & 0x1f) else { return 0 };
+        match select >> 8 & 0xf {
+            8 => tile.page_accesses as u32,
+            9 => tile.frame_loads as u32,
+            _ => 0,
+        }
+    }
+
+    pub fn payload_accesses(&self) -> Vec<(u64, u64)> {
+        self.tiles.iter().map(|t| (t.page_accesses, t.frame_loads)).collect()
+    }
+
+    /// The rx engine: every frame that has arrived.
+    pub fn receive(&mut self, now: Clock, ethernet: &mut Ethernet) {
+        while ethernet.to_card.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, frame)) = ethernet.to_card.pop_front() else { break };
+            self.receive_frame(&frame);
+        }
+    }
+
+    fn receive_frame(&mut self, frame: &[u8]) {
+        self.registers.counters.rx_frames += 1;
+        self.registers.counters.rx_bytes += frame.len() as u64;
+        let own = self.registers.mac();
+        let mut desc = match sluice_engines::parse(frame, own, BufId(0), self.micros as u32) {
+            Ok(desc) => desc,
+            Err(reason) => return self.registers.counters.drop(reason),
+        };
+        let tcp = desc.flags.has(RxFlags::TCP);
+        let core = if tcp { usize::from(self.registers.steer(desc.flow_hash)) } else { 0 };
+        if core >= self.tiles.len() || self.tiles[core].rx.len() >= RX_DEPTH {
+            return self.registers.counters.rx_queue_full += 1;
+        }
+        let fits_small = frame.len() as u32 + layout::RX_OFFSET <= layout::RX_SMALL_SIZE;
+        let buf = if fits_small { self.small.pop_front().or_else(|| self.large.pop_front()) } else { self.large.pop_front() };
+        let Some(buf) = buf else { return self.registers.counters.rx_no_buffer += 1 };
+        desc.buf = BufId(buf);
+        let at = desc.frame().addr.0 as usize;
+        self.pm_store(at, frame);
+        self.tiles[core].rx.push_back(desc);
+    }
+
+    /// tx, mover and the posted writes of this pass.
+    pub fn run_engines(&mut self, now: Clock, pcie: &mut Port, ethernet: &mut Ethernet) {
+        self.move_all(now, pcie);
+        for vector in std::mem::take(&mut self.registers.unmasked) {
+            if let Some((addr, data)) = self.registers.message(vector) {
+                self.writes.push_back(Tlp::Write { addr, data: data.to_le_bytes().to_vec() });
+            }
+        }
+        while let Some(tlp) = self.writes.pop_front() {
+            pcie.send(now, tlp);
+        }
+        for core in 0..self.tiles.len() {
+            while let Some(job) = self.tiles[core].tx.pop_front() {
+                for mut frame in sluice_engines::transmit(&job, &self.pm) {
+                    // The MAC pads to the Ethernet minimum (IEEE 802.3, clause 4).
+                    frame.resize(frame.len().max(60), 0);
+                    self.registers.counters.tx_frames += 1;
+                    self.registers.counters.tx_bytes += frame.len() as u64;
+                    ethernet.from_card.push_back((now, frame));
+                }
+                self.tiles[core].tx_done = self.tiles[core].tx_done.wrapping_add(1);
+            }
+        }
+    }
+
+    fn move_all(&mut self, now: Clock, pcie: &mut Port) {
+        for core in 0..self.tiles.len() {
+            while let Some(job) = self.tiles[core].moves.front().copied() {
+                let data = match job.source {
+                    MoveSource::Pm(pieces, n) => Ok(pieces[..usize::from(n)]
+                        .iter()
+                        .flat_map(|p| self.pm_load(p.addr.0 as usize, p.len as usize))
+                        .collect()),
+                    MoveSource::Host(addr, len) => match self.host_move(core, addr, len, now, pcie) {
+                        Some(result) => result,
+                        None => break,
+                    },
+                };
+                self.tiles[core].moves.pop_front();
+                let done = self.finish_move(core, &job, data);
+                self.tiles[core].moves_done.push_back(done);
+            }
+        }
+    }
+
+    /// Starts, or looks after, the one read from host memory that can be under way; its data when it is complete.
+    fn host_move(&mut self, core: usize, addr: u64, len: u32, now: Clock, pcie: &mut Port) -> Option<Result<Vec<u8>, BusError>> {
+        match &self.host_read {
+            Some(read) if read.core != core || read.pieces.iter().any(Option::is_none) => None,
+            Some(_) => {
+                let read = self.host_read.take()?;
+                let mut bytes = Vec::new();
+                for piece in read.pieces.into_iter().flatten() {
+                    match piece {
+                        Ok(data) => bytes.extend(data),
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+                Some(Ok(bytes))
+            }
+            None => {
+                let mut read = HostRead { core, first_tag: self.next_tag, pieces: Vec::new() };
+                let mut at = addr;
+                while at < addr + u64::from(len) {
+                    let room = MAX_PAYLOAD as u64 - at % MAX_PAYLOAD as u64;
+                    let n = room.min(addr + u64::from(len) - at);
+                    pcie.send(now, Tlp::Read { addr: at, len: n as u32, tag: self.next_tag });
+                    self.next_tag = self.next_tag.wrapping_add(1);
+                    read.pieces.push(None);
+                    at += n;
+                }
+                self.host_read = Some(read);
+                None
+            }
+        }
+    }
+
+    /// Data that a read from host memory brought.
+    pub fn host_data(&mut self, tag: u32, data: Result<Vec<u8>, BusError>) {
+        if let Some(read) = &mut self.host_read {
+            if let Some(piece) = read.pieces.get_mut(tag.wrapping_sub(read.first_tag) as usize) {
+                *piece = Some(data);
+            }
+        }
+    }
+
+    fn finish_move(&mut self, core: usize, job: &MoveJob, data: Result<Vec<u8>, BusError>) -> MoveDone {
+        let Ok(data) = data else { return MoveDone { tag: job.tag, crc: 0, ok: false } };
+        let mut crc = 0;
+        if job.flags.crc {
+            let context = &mut self.tiles[core].crc[usize::from(job.crc_context) % CRC_CONTEXTS];
+            crc = if job.flags.crc_init { crc32c::crc32c(&data) } else { crc32c::resume(*context, &data) };
+            *context = crc;
+        }
+        match job.target {
+            MoveTarget::Discard => {}
+            MoveTarget::Pm(at) => self.pm_store(at.0 as usize, &data),
+            MoveTarget::Host(addr) => {
+                let mut at = 0;
+                while at < data.len() {
+                    let room = MAX_PAYLOAD - (addr as usize + at) % MAX_PAYLOAD;
+                    let n = room.min(data.len() - at);
+                    self.writes.push_back(Tlp::Write { addr: addr + at as u64, data: data[at..at + n].to_vec() });
+                    at += n;
+                }
+            }
+        }
+        if let Some(at) = job.flags.crc_to {
+            self.pm_store(at.0 as usize, &crc.to_le_bytes());
+        }
+        MoveDone { tag: job.tag, crc, ok: true }
+    }
+}

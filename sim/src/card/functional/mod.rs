@@ -1,0 +1,147 @@
+//! The functional card: the firmware application compiled for this machine, over engines that work at once.
+//!
+//! Every core makes one pass of its loop per [`PASS`] clocks; engines take no time of their own. Registers behave as
+//! `docs/card.md` says; the image that a driver loads is accepted and ignored, since the firmware runs natively.
+
+mod engines;
+mod hal;
+mod registers;
+
+use crate::card::{BAR2_BASE, CardModel, Ethernet, TimeSource};
+use crate::fabric::{Clock, Port, QUANTUM, Tlp};
+use engines::Shared;
+use hal::FunctionalHal;
+use sluice_app::{ControlCore, DataCore};
+use sluice_hal::CoreId;
+
+/// Clocks that one pass of a core's loop takes here.
+pub const PASS: Clock = QUANTUM;
+/// Clocks per microsecond.
+pub const CLOCKS_PER_MICRO: u64 = 250;
+
+/// The card, with its cores' state.
+pub struct FunctionalCard {
+    shared: Shared,
+    control: Box<ControlCore>,
+    data: Vec<Box<DataCore>>,
+    clocks: Clock,
+    booted: bool,
+}
+
+impl FunctionalCard {
+    /// A card with `data_cores` data cores (1 to 15) whose entropy source is seeded with `seed`.
+    #[must_use]
+    pub fn new(data_cores: u8, seed: u64) -> Self {
+        assert!((1..=15).contains(&data_cores), "1 to 15 data cores, not {data_cores}");
+        let mut card = Self {
+            shared: Shared::new(data_cores + 1, seed),
+            control: Box::new(ControlCore::new()),
+            data: Vec::new(),
+            clocks: 0,
+            booted: false,
+        };
+        card.reset_cores();
+        card
+    }
+
+    fn reset_cores(&mut self) {
+        self.control = Box::new(ControlCore::new());
+        self.data = (1..self.shared.cores()).map(|_| Box::new(DataCore::new())).collect();
+        self.booted = false;
+    }
+
+    fn boot(&mut self) {
+        self.control.start(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
+        for (i, core) in self.data.iter_mut().enumerate() {
+            core.start(&mut FunctionalHal::new(&mut self.shared, CoreId(i as u8 + 1)));
+        }
+        self.booted = true;
+    }
+
+    fn take_packets(&mut self, pcie: &mut Port) {
+        while let Some(tlp) = pcie.take(self.clocks) {
+            match tlp {
+                Tlp::Write { addr, data } if addr >= BAR2_BASE => {
+                    self.shared.pm_store((addr - BAR2_BASE) as usize, &data);
+                }
+                Tlp::Write { addr, data } => self.register_write(addr as u32, &data),
+                Tlp::Read { addr, len, tag } => {
+                    let data = if addr >= BAR2_BASE {
+                        self.shared.pm_load((addr - BAR2_BASE) as usize, len as usize)
+                    } else {
+                        self.register_read(addr as u32, len as usize)
+                    };
+                    pcie.send(self.clocks, Tlp::Completion { tag, data: Ok(data) });
+                }
+                Tlp::Completion { tag, data } => self.shared.host_data(tag, data),
+            }
+        }
+    }
+
+    fn register_write(&mut self, addr: u32, data: &[u8]) {
+        let was = self.shared.registers.running();
+        for (i, word) in data.chunks(4).enumerate() {
+            let mut bytes = [0; 4];
+            bytes[..word.len()].copy_from_slice(word);
+            self.shared.registers.write(addr + 4 * i as u32, u32::from_le_bytes(bytes));
+        }
+        match (was, self.shared.registers.running()) {
+            (false, true) => self.boot(),
+            (true, false) => {
+                self.shared.reset();
+                self.reset_cores();
+            }
+            _ => {}
+        }
+    }
+
+    fn register_read(&mut self, addr: u32, len: usize) -> Vec<u8> {
+        let first = addr & !3;
+        let words = (addr as usize - first as usize + len).div_ceil(4);
+        let bytes: Vec<u8> =
+            (0..words as u32).flat_map(|i| self.shared.register(first + 4 * i).to_le_bytes()).collect();
+        let skip = (addr - first) as usize;
+        bytes[skip..skip + len].to_vec()
+    }
+
+    fn pass(&mut self) {
+        if !self.booted {
+            return;
+        }
+        self.control.poll(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
+        for (i, core) in self.data.iter_mut().enumerate() {
+            core.poll(&mut FunctionalHal::new(&mut self.shared, CoreId(i as u8 + 1)));
+        }
+    }
+
+    /// Loads and stores by cores to data pages and loads from frame buffers, as the hardware counts them: per core.
+    #[must_use]
+    pub fn payload_accesses(&self) -> Vec<(u64, u64)> {
+        self.shared.payload_accesses()
+    }
+}
+
+impl CardModel for FunctionalCard {
+    fn name(&self) -> &'static str {
+        "functional"
+    }
+
+    fn run(&mut self, until: Clock, pcie: &mut Port, ethernet: &mut Ethernet) {
+        while self.clocks < until {
+            self.shared.set_clock(self.clocks);
+            self.take_packets(pcie);
+            self.shared.receive(self.clocks, ethernet);
+            self.pass();
+            self.shared.run_engines(self.clocks, pcie, ethernet);
+            self.clocks += PASS;
+        }
+    }
+
+    fn clocks(&self) -> Clock {
+        self.clocks
+    }
+
+    fn set_time(&mut self, source: TimeSource) {
+        self.shared.set_time(source);
+    }
+}

@@ -1,0 +1,105 @@
+//! The world with a live peer on the card's cable: wall time enters, and the world runs only as much as it must.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::time::{Duration, Instant};
+
+use crate::card::TimeSource;
+use crate::card::functional::CLOCKS_PER_MICRO;
+use crate::fabric::Clock;
+use crate::pcap::Writer;
+use crate::port::LivePort;
+use crate::report::Meter;
+use crate::world::World;
+
+/// Frames taken from the port at once.
+const BATCH: usize = 64;
+/// Quiet clocks after which the world sleeps: long enough for every core to have looked at everything.
+const SETTLE: Clock = 64 * 40;
+/// The same for the Verilated card, whose cores take hundreds of clocks for a pass of their loop.
+const SETTLE_RTL: Clock = 20_000;
+/// Longest sleep: timers of the firmware go on.
+const NAP: Duration = Duration::from_millis(1);
+
+/// Joins a port to the card's cable.
+pub struct Live<'a> {
+    port: &'a mut dyn LivePort,
+    pcap: Option<Writer<BufWriter<File>>>,
+    start: Instant,
+    frames: Vec<Vec<u8>>,
+    quiet_since: Clock,
+    settle: Clock,
+    /// The SSDs' own work, which only they know of.
+    busy: Box<dyn Fn() -> bool + 'a>,
+}
+
+impl<'a> Live<'a> {
+    /// The cable leads to `port`; what passes is written to `pcap`. `busy` says whether an SSD has work in hand.
+    pub fn new(
+        world: &mut World,
+        port: &'a mut dyn LivePort,
+        pcap: Option<Writer<BufWriter<File>>>,
+        busy: impl Fn() -> bool + 'a,
+    ) -> Self {
+        let settle = if world.card().name() == "rtl" { SETTLE_RTL } else { SETTLE };
+        Self {
+            port,
+            pcap,
+            start: Instant::now(),
+            frames: Vec::new(),
+            quiet_since: world.now(),
+            settle,
+            busy: Box::new(busy),
+        }
+    }
+
+    /// Runs until `done` says so.
+    ///
+    /// # Errors
+    /// When the port fails for good.
+    pub fn run(&mut self, world: &mut World, meter: &Meter, mut done: impl FnMut() -> bool) -> io::Result<()> {
+        while !done() {
+            self.turn(world)?;
+            meter.set_clocks(world.now());
+        }
+        if let Some(pcap) = &mut self.pcap {
+            pcap.flush()?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, world: &mut World) -> io::Result<()> {
+        let micros = self.start.elapsed().as_micros() as u64;
+        world.card().set_time(TimeSource::Live { micros });
+        self.port.receive(&mut self.frames, BATCH)?;
+        let now = world.now();
+        for frame in self.frames.drain(..) {
+            if let Some(pcap) = &mut self.pcap {
+                pcap.write(micros * CLOCKS_PER_MICRO, &frame)?;
+            }
+            world.ethernet.to_card.push_back((now, frame));
+        }
+        for _ in 0..4 {
+            world.step();
+        }
+        let mut sent = false;
+        while let Some((_, frame)) = world.ethernet.from_card.pop_front() {
+            if let Some(pcap) = &mut self.pcap {
+                pcap.write(micros * CLOCKS_PER_MICRO, &frame)?;
+            }
+            self.port.send(&frame)?;
+            sent = true;
+        }
+        if sent {
+            self.port.flush()?;
+        }
+        if sent || !world.is_quiet() || (self.busy)() {
+            self.quiet_since = world.now();
+        } else if world.now() - self.quiet_since > self.settle {
+            self.port.wait(NAP)?;
+            // One look round after each nap: timers, and what has just come in.
+            self.quiet_since = world.now() - self.settle / 2;
+        }
+        Ok(())
+    }
+}

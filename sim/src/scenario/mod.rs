@@ -1,0 +1,5 @@
+//! Whole set-ups: a card with SSDs brought up by the host driver, and what is done with it.
+
+pub mod lab;
+pub mod live;
+pub mod model;
