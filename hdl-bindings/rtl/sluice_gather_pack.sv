@@ -9,7 +9,7 @@ module sluice_gather_pack (
   output logic         row_ready_o,
   input  logic [127:0] row_data_i,
   input  logic [3:0]   row_offset_i, // lane of the first useful byte
-  input  logic [4:0]   row_count_i,  // useful bytes, 0 to 16
+  input  logic [4:0]   row_count_i,  // useful bytes, 1 to 16
   input  logic         row_last_i,   // ends the packet
   output logic         valid_o,
   input  logic         ready_i,

@@ -1,7 +1,7 @@
 `include "sluice_assert.svh"
 
-/// Reads pieces of packet memory, row by row and in order. Pieces may be empty and may start anywhere; `last` marks the
-/// last piece of a packet, which as a whole has at least one byte.
+/// Reads pieces of packet memory, row by row and in order. Pieces may start anywhere and may be empty, except the one marked
+/// `last`, which ends a packet.
 module sluice_gather_read
   import sluice_pkg::*;
 #(
@@ -16,7 +16,7 @@ module sluice_gather_read
   input  logic               piece_last_i,
   output pm_req_t            pm_req_o,
   input  pm_rsp_t            pm_rsp_i,
-  // rows with their useful bytes: `count` (0 to 16) from lane `offset`; count 0 only with last
+  // rows with their useful bytes: `count` (1 to 16) from lane `offset`
   output logic               row_valid_o,
   input  logic               row_ready_i,
   output logic [127:0]       row_data_o,
@@ -38,7 +38,7 @@ module sluice_gather_read
   logic       room, ask, step, ends;
   logic [4:0] to_row_end, count;
   meta_t      meta_in, meta_out;
-  logic       meta_valid, data_valid, pop, data_pop;
+  logic       meta_valid, data_valid, pop;
 
   assign to_row_end = 5'd16 - {1'b0, addr_q[3:0]};
   assign ends       = left_q <= 18'(to_row_end);
@@ -67,11 +67,10 @@ module sluice_gather_read
     end
   end
 
-  // An empty piece leaves a trace only if it ends the packet.
   logic [$clog2(Depth):0] meta_count, data_count;
   sluice_stream_fifo #(.Width($bits(meta_t)), .Depth(Depth)) u_meta (
     .clk_i, .rst_ni,
-    .in_valid_i (step && (count != '0 || meta_in.last)), .in_ready_o (room), .in_data_i (meta_in),
+    .in_valid_i (step && count != '0), .in_ready_o (room), .in_data_i (meta_in),
     .out_valid_o(meta_valid), .out_ready_i(pop), .out_data_o(meta_out), .count_o(meta_count)
   );
 
@@ -79,18 +78,18 @@ module sluice_gather_read
   sluice_stream_fifo #(.Width(128), .Depth(Depth)) u_data (
     .clk_i, .rst_ni,
     .in_valid_i (pm_rsp_i.rvalid), .in_ready_o (data_room), .in_data_i (pm_rsp_i.rdata),
-    .out_valid_o(data_valid), .out_ready_i(data_pop), .out_data_o(row_data_o), .count_o(data_count)
+    .out_valid_o(data_valid), .out_ready_i(pop), .out_data_o(row_data_o), .count_o(data_count)
   );
 
-  assign row_valid_o  = meta_valid && (data_valid || meta_out.count == '0);
+  assign row_valid_o  = data_valid;
   assign row_offset_o = meta_out.offset;
   assign row_count_o  = meta_out.count;
   assign row_last_o   = meta_out.last;
   assign pop          = row_valid_o && row_ready_i;
-  assign data_pop     = pop && meta_out.count != '0;
 
   logic unused;
   assign unused = ^{meta_count, data_count};
 
-  `SLUICE_ASSERT(DataHasRoom, pm_rsp_i.rvalid |-> data_room)
+  `SLUICE_ASSERT(DataHasRoom, pm_rsp_i.rvalid |-> data_room && meta_valid)
+  `SLUICE_ASSERT(LastPieceHasBytes, busy_q && last_q |-> left_q != '0)
 endmodule : sluice_gather_read

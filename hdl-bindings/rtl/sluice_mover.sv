@@ -55,10 +55,15 @@ module sluice_mover
   // ---- job ----
   logic [19:0] total;
   logic        legal;
+  logic [1:0]  last_piece;  // last source that is not empty
   always_comb begin
-    total = '0;
+    total      = '0;
+    last_piece = '0;
     for (int i = 0; i < 4; i++) begin
-      if (3'(i) < (job_q.source_host ? 3'd1 : job_q.source_len)) total += 20'(job_q.source[i].len);
+      if (3'(i) < (job_q.source_host ? 3'd1 : job_q.source_len)) begin
+        total += 20'(job_q.source[i].len);
+        if (job_q.source[i].len != '0) last_piece = 2'(i);
+      end
     end
     legal = job_q.source_len != '0 && job_q.source_len <= 3'd4 && total <= 20'(MaxBytes);
   end
@@ -75,7 +80,7 @@ module sluice_mover
   end
 
   // ---- sources ----
-  logic [2:0]   piece_q;      // next piece to hand over
+  logic [1:0]   piece_q;      // next piece to hand over
   logic         feeding_q;    // pieces are left
   logic         piece_valid, piece_ready, piece_last;
   logic         pm_row_valid, host_row_valid, row_valid, row_ready, row_last, pm_row_last, host_row_last, host_row_err;
@@ -85,12 +90,12 @@ module sluice_mover
   logic         read_ready;
 
   assign piece_valid = feeding_q && !job_q.source_host;
-  assign piece_last  = piece_q + 1'b1 == job_q.source_len;
+  assign piece_last  = piece_q == last_piece;
 
   sluice_gather_read u_read (
     .clk_i, .rst_ni,
     .piece_valid_i(piece_valid), .piece_ready_o(piece_ready),
-    .piece_addr_i (job_q.source[piece_q[1:0]].addr), .piece_len_i(job_q.source[piece_q[1:0]].len), .piece_last_i(piece_last),
+    .piece_addr_i (job_q.source[piece_q].addr), .piece_len_i(job_q.source[piece_q].len), .piece_last_i(piece_last),
     .pm_req_o(rd_req_o), .pm_rsp_i(rd_rsp_i),
     .row_valid_o(pm_row_valid), .row_ready_i(row_ready && !job_q.source_host),
     .row_data_o(pm_row_data), .row_offset_o(pm_row_offset), .row_count_o(pm_row_count), .row_last_o(pm_row_last)

@@ -215,6 +215,18 @@ fn illegal_and_empty_jobs_complete() {
         (3, [piece, piece, (0, 1), (0, 0)], false),
         (2, [piece, piece, (0, 0), (0, 0)], true),
         (4, [(3, 0); 4], true),
+        // Empty entries behind and between whole rows.
+        (2, [(0x30_0000, 32), (0x31_0000, 0), (0, 0), (0, 0)], true),
+        (
+            4,
+            [
+                (0x30_0000, 0),
+                (0x31_0007, 16),
+                (0x32_0000, 0),
+                (0x33_0000, 0),
+            ],
+            true,
+        ),
     ];
     for (sources, pieces, ok) in cases {
         let job = Job {
