@@ -444,6 +444,11 @@ impl Initiator {
         self.queues[queue.0].send_raw(bytes);
     }
 
+    /// Makes the data digest of the next data sent on a queue wrong, if digests are in force.
+    pub fn spoil_data_digest(&mut self, queue: QueueId) {
+        self.queues[queue.0].spoil_data_digest();
+    }
+
     /// Runs a workload from the next poll on, in place of any other.
     pub fn attach(&mut self, workload: Workload) {
         self.workload = Some(workload);

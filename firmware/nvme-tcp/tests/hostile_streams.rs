@@ -146,4 +146,10 @@ proptest! {
             prop_assert_eq!(whole, cut);
         }
     }
+
+    #[cfg(feature = "fuzz")]
+    #[test]
+    fn the_fuzz_entry_takes_any_bytes(data in vec(any::<u8>(), 0..600)) {
+        sluice_nvme_tcp::fuzz::fuzz_one(&data);
+    }
 }

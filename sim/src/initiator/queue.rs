@@ -40,6 +40,8 @@ pub(super) struct Queue {
     waiting: VecDeque<(CommandId, Command, Clock)>,
     flights: BTreeMap<u16, Flight>,
     next_cid: u16,
+    /// The next data digest is to be wrong.
+    spoil: bool,
     pub(super) done: VecDeque<Completion>,
 }
 
@@ -64,6 +66,7 @@ impl Queue {
             waiting: VecDeque::new(),
             flights: BTreeMap::new(),
             next_cid: 0,
+            spoil: false,
             done: VecDeque::new(),
         })
     }
@@ -99,6 +102,20 @@ impl Queue {
 
     pub(super) fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.send(bytes);
+    }
+
+    pub(super) fn spoil_data_digest(&mut self) {
+        self.spoil = true;
+    }
+
+    /// Sends a PDU that may carry data.
+    fn send_pdu(&mut self, mut pdu: Vec<u8>, has_data: bool) {
+        if has_data && self.terms.data_digest && std::mem::take(&mut self.spoil) {
+            if let Some(last) = pdu.last_mut() {
+                *last ^= 0x80;
+            }
+        }
+        self.stream.send(&pdu);
     }
 
     pub(super) fn close(&mut self) {
@@ -183,9 +200,9 @@ impl Queue {
             Data::ToCard(bytes) if in_capsule => bytes,
             _ => &[],
         };
-        self.stream
-            .send(&pdu::command(sqe.bytes(), capsule, &self.terms));
         let asked = capsule.len() as u32;
+        let pdu = pdu::command(sqe.bytes(), capsule, &self.terms);
+        self.send_pdu(pdu, asked != 0);
         self.flights.insert(
             cid,
             Flight {
@@ -352,7 +369,7 @@ impl Queue {
             })
             .collect();
         for piece in pieces {
-            self.stream.send(&piece);
+            self.send_pdu(piece, true);
         }
         Ok(())
     }

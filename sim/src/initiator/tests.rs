@@ -357,6 +357,31 @@ fn a_target_with_a_wrong_data_digest_is_caught() {
 }
 
 #[test]
+fn a_wrong_data_digest_of_the_host_fails_that_command_only() {
+    let mut world = World::new("spoilt", 1500, Quirks::default(), &clean(), 1);
+    let mut initiator = Initiator::new(&Config::numbered(0));
+    let mut run = |initiator: &mut Initiator| world.run(initiator);
+    let mut host = initiator.blocking(&mut run);
+    let controller = host
+        .connect(&connect_config(true, true))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let queue = controller.io[0];
+    // In the capsule, and by R2T.
+    for blocks in [8, 64] {
+        host.initiator.spoil_data_digest(queue);
+        let write =
+            |generation| Command::write(1, 0, pattern::make(0, blocks, BLOCK, generation), BLOCK);
+        for (generation, status) in [(1, Status::TRANSIENT_TRANSPORT), (2, Status::SUCCESS)] {
+            let written = host.exec("Write", queue, write(generation));
+            let written = written.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(written.status(), Some(status));
+        }
+        host.verify_pattern(queue, &ns(), 0, blocks as u32, 2)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn raw_bytes_reach_the_target_and_its_term_req_comes_back() {
     let mut world = World::new("raw", 1500, Quirks::default(), &clean(), 1);
     let mut initiator = Initiator::new(&Config::numbered(0));
