@@ -110,10 +110,12 @@ impl Queue {
 
     /// Sends a PDU that may carry data.
     fn send_pdu(&mut self, mut pdu: Vec<u8>, has_data: bool) {
-        if has_data && self.terms.data_digest && std::mem::take(&mut self.spoil) {
-            if let Some(last) = pdu.last_mut() {
-                *last ^= 0x80;
-            }
+        if has_data
+            && self.terms.data_digest
+            && std::mem::take(&mut self.spoil)
+            && let Some(last) = pdu.last_mut()
+        {
+            *last ^= 0x80;
         }
         self.stream.send(&pdu);
     }
