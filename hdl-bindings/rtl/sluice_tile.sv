@@ -207,7 +207,7 @@ module sluice_tile
   logic       still;
   logic [1:0] still_q;
   assign still = (!run_q && !run_i)
-                 || (sleep && !irq && sent == reached && out_req_o == '0 && !out_valid_o && !rx_popped_o && !mail_popped_o
+                 || (run_q && sleep && !irq && sent == reached && out_req_o == '0 && !out_valid_o && !rx_popped_o && !mail_popped_o
                      && !wake_i && !peek_i && !in_valid_i && !sent_frame_i && !snooped_i && !host_event_i
                      && out_gnt_i == '0);
   assign quiet_o = still_q == 2'd3;
