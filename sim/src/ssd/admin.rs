@@ -31,7 +31,9 @@ impl Ssd {
         match AdminOpcode::from_code(sqe.opcode) {
             Some(AdminOpcode::Identify) => self.identify(sqe).map(Outcome::data),
             Some(AdminOpcode::GetLogPage) => self.log_page(sqe).map(Outcome::data),
-            Some(AdminOpcode::GetFeatures) => self.features.get(sqe, &self.config).map(Outcome::result),
+            Some(AdminOpcode::GetFeatures) => {
+                self.features.get(sqe, &self.config).map(Outcome::result)
+            }
             Some(AdminOpcode::SetFeatures) => {
                 let result = self.features.set(sqe, &self.config)?;
                 if !self.features.write_cache() {
@@ -100,7 +102,14 @@ impl Ssd {
         }
         let serial = self.next_serial();
         let base = sqe.prp1();
-        self.sqs[qid] = Some(Sq { base, entries, head: 0, tail: 0, cqid, serial });
+        self.sqs[qid] = Some(Sq {
+            base,
+            entries,
+            head: 0,
+            tail: 0,
+            cqid,
+            serial,
+        });
         Ok(Outcome::ok())
     }
 
@@ -111,7 +120,12 @@ impl Ssd {
         if !there {
             return Err(Status::INVALID_QUEUE_ID.no_retry());
         }
-        let ids: Vec<u64> = self.commands.iter().filter(|(_, c)| c.sqid == qid).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self
+            .commands
+            .iter()
+            .filter(|(_, c)| c.sqid == qid)
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             self.end(id, Status::SQ_DELETED);
         }
@@ -138,8 +152,13 @@ impl Ssd {
     /// Aborts a command that waits for the media or hangs; result bit 0 says that it was not aborted.
     fn abort(&mut self, sqe: &Sqe) -> Outcome {
         let (sqid, cid) = (sqe.cdw10.get() as u16, (sqe.cdw10.get() >> 16) as u16);
-        let found = self.commands.iter().find(|(_, c)| c.sqid == sqid && c.sqe.cid.get() == cid);
-        let Some(id) = found.map(|(id, _)| *id) else { return Outcome::result(1) };
+        let found = self
+            .commands
+            .iter()
+            .find(|(_, c)| c.sqid == sqid && c.sqe.cid.get() == cid);
+        let Some(id) = found.map(|(id, _)| *id) else {
+            return Outcome::result(1);
+        };
         self.end(id, Status::ABORT_REQUESTED);
         Outcome::result(0)
     }
@@ -153,7 +172,11 @@ impl Ssd {
     }
 
     pub(super) fn await_event(&mut self, id: u64, mut command: Command) {
-        let waiting = self.commands.values().filter(|c| c.stage == Stage::Event).count();
+        let waiting = self
+            .commands
+            .values()
+            .filter(|c| c.stage == Stage::Event)
+            .count();
         command.stage = Stage::Event;
         self.commands.insert(id, command);
         if waiting > usize::from(EVENTS_Z) {
@@ -171,10 +194,19 @@ impl Ssd {
     }
 
     pub(super) fn tell_events(&mut self) {
-        while let Some(at) = self.logs.events.iter().position(|e| self.logs.masked & 1 << e.kind == 0) {
+        while let Some(at) = self
+            .logs
+            .events
+            .iter()
+            .position(|e| self.logs.masked & 1 << e.kind == 0)
+        {
             let waiting = self.commands.iter().find(|(_, c)| c.stage == Stage::Event);
-            let Some(id) = waiting.map(|(id, _)| *id) else { return };
-            let Some(event) = self.logs.events.remove(at) else { return };
+            let Some(id) = waiting.map(|(id, _)| *id) else {
+                return;
+            };
+            let Some(event) = self.logs.events.remove(at) else {
+                return;
+            };
             // Masked until the host reads the log page (Base, section 5.1.2).
             self.logs.masked |= 1 << event.kind;
             self.finish(id, Outcome::result(event.encode()));

@@ -60,19 +60,29 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub fn ok() -> Self {
-        Self { status: Status::SUCCESS, result: 0, data: Vec::new() }
+        Self {
+            status: Status::SUCCESS,
+            result: 0,
+            data: Vec::new(),
+        }
     }
     pub fn data(data: Vec<u8>) -> Self {
         Self { data, ..Self::ok() }
     }
     pub fn result(result: u32) -> Self {
-        Self { result: result.into(), ..Self::ok() }
+        Self {
+            result: result.into(),
+            ..Self::ok()
+        }
     }
 }
 
 impl From<Result<Outcome, Status>> for Outcome {
     fn from(result: Result<Outcome, Status>) -> Self {
-        result.unwrap_or_else(|status| Self { status, ..Self::ok() })
+        result.unwrap_or_else(|status| Self {
+            status,
+            ..Self::ok()
+        })
     }
 }
 
@@ -89,16 +99,27 @@ impl Ssd {
             let room = (self.config.parallelism.max(1) - self.busy) as u32;
             let sqid = self.turn % queues + 1;
             self.turn = sqid;
-            idle = if self.fetch_from(sqid, room) { 0 } else { idle + 1 };
+            idle = if self.fetch_from(sqid, room) {
+                0
+            } else {
+                idle + 1
+            };
         }
         self.stats.deepest = self.stats.deepest.max(self.busy as u64);
     }
 
     fn fetch_from(&mut self, sqid: usize, room: u32) -> bool {
-        let Some(sq) = self.sqs[sqid].as_mut() else { return false };
-        let Some((extent, count)) = sq.take(room) else { return false };
+        let Some(sq) = self.sqs[sqid].as_mut() else {
+            return false;
+        };
+        let Some((extent, count)) = sq.take(room) else {
+            return false;
+        };
         self.busy += if sqid == 0 { 0 } else { count as usize };
-        let owner = Owner::Fetch { sqid: sqid as u16, serial: sq.serial };
+        let owner = Owner::Fetch {
+            sqid: sqid as u16,
+            serial: sq.serial,
+        };
         self.dma.read(owner, &[extent]);
         true
     }
@@ -108,7 +129,9 @@ impl Ssd {
         let Ok(bytes) = data else { return self.fatal() };
         for entry in bytes.as_chunks::<64>().0 {
             let sq = self.sqs[usize::from(sqid)].as_ref();
-            let Some(cqid) = sq.filter(|q| q.serial == serial).map(|q| q.cqid) else { return };
+            let Some(cqid) = sq.filter(|q| q.serial == serial).map(|q| q.cqid) else {
+                return;
+            };
             self.begin(sqid, cqid, *Sqe::view(entry));
         }
     }
@@ -119,7 +142,11 @@ impl Ssd {
         } else {
             self.stats.io += 1;
         }
-        let seen = Seen { clock: self.now, queue: sqid, command: &sqe };
+        let seen = Seen {
+            clock: self.now,
+            queue: sqid,
+            command: &sqe,
+        };
         let fault = self.injector.as_mut().and_then(|decide| decide(&seen));
         self.stats.faults += u64::from(fault.is_some());
         match fault {
@@ -127,8 +154,16 @@ impl Ssd {
             Some(Fault::Vanish) => return self.vanish(Gone::BusError),
             _ => {}
         }
-        let transfer = if sqid == 0 { self.admin_transfer(&sqe) } else { self.nvm_transfer(&sqe) };
-        let forced = if let Some(Fault::Status(status)) = fault { Err(status) } else { Ok(()) };
+        let transfer = if sqid == 0 {
+            self.admin_transfer(&sqe)
+        } else {
+            self.nvm_transfer(&sqe)
+        };
+        let forced = if let Some(Fault::Status(status)) = fault {
+            Err(status)
+        } else {
+            Ok(())
+        };
         let (len, direction) = transfer.unwrap_or((0, Direction::ToHost));
         let id = self.next_serial();
         let command = Command {
@@ -162,7 +197,9 @@ impl Ssd {
     }
 
     fn walked(&mut self, id: u64, step: Step) {
-        let Some(command) = self.commands.get_mut(&id) else { return };
+        let Some(command) = self.commands.get_mut(&id) else {
+            return;
+        };
         match step {
             Step::Fail(status) => self.finish(id, Err(status).into()),
             Step::Fetch(extent) => {
@@ -182,7 +219,9 @@ impl Ssd {
 
     /// A list page, a segment or all data of a command have arrived.
     pub(super) fn data_arrived(&mut self, id: u64, data: Result<Vec<u8>, BusError>) {
-        let Some(command) = self.commands.get_mut(&id) else { return };
+        let Some(command) = self.commands.get_mut(&id) else {
+            return;
+        };
         match (data, command.stage) {
             (Err(BusError), _) => self.finish(id, Err(Status::DATA_TRANSFER_ERROR).into()),
             (Ok(bytes), Stage::Pointers) => {
@@ -200,7 +239,9 @@ impl Ssd {
 
     /// Puts the media to work, for as long as the latency model says.
     fn to_media(&mut self, id: u64) {
-        let Some(command) = self.commands.get_mut(&id) else { return };
+        let Some(command) = self.commands.get_mut(&id) else {
+            return;
+        };
         command.stage = Stage::Media;
         let model = self.config.latency;
         let (len, delay) = (u64::from(command.len), command.fault);
@@ -227,12 +268,18 @@ impl Ssd {
     }
 
     fn jitter(&mut self, most: Clock) -> Clock {
-        if most == 0 { 0 } else { self.rng.next_u64() % (most + 1) }
+        if most == 0 {
+            0
+        } else {
+            self.rng.next_u64() % (most + 1)
+        }
     }
 
     /// The media have done it.
     pub(super) fn execute(&mut self, id: u64) {
-        let Some(command) = self.commands.remove(&id) else { return };
+        let Some(command) = self.commands.remove(&id) else {
+            return;
+        };
         let opcode = AdminOpcode::from_code(command.sqe.opcode);
         let outcome = if command.sqid != 0 {
             self.nvm(&command)
@@ -247,7 +294,9 @@ impl Ssd {
 
     /// Data to the host, then the completion.
     pub(super) fn finish(&mut self, id: u64, mut outcome: Outcome) {
-        let Some(command) = self.commands.get_mut(&id) else { return };
+        let Some(command) = self.commands.get_mut(&id) else {
+            return;
+        };
         if command.fault == Some(Fault::Hang) && outcome.status != Status::ABORT_REQUESTED {
             command.stage = Stage::Never;
             return;
@@ -274,7 +323,15 @@ impl Ssd {
             self.complete(cqid, sqid, cid, Outcome::ok());
         }
         if fault == Some(Fault::Duplicate) {
-            self.complete(cqid, sqid, cid, Outcome { data: Vec::new(), ..outcome });
+            self.complete(
+                cqid,
+                sqid,
+                cid,
+                Outcome {
+                    data: Vec::new(),
+                    ..outcome
+                },
+            );
         }
         self.complete(cqid, sqid, cid, outcome);
     }
@@ -292,14 +349,22 @@ impl Ssd {
         let Outcome { status, result, .. } = outcome;
         if let Some(cq) = self.cqs[usize::from(cqid)].as_mut() {
             self.stats.queue_full += u64::from(cq.is_full());
-            cq.waiting.push_back(Post { sqid, sq_head, cid, status, result });
+            cq.waiting.push_back(Post {
+                sqid,
+                sq_head,
+                cid,
+                status,
+                result,
+            });
             self.post_waiting(cqid);
         }
     }
 
     /// Writes the completions for which there is room, and fires the vector once.
     pub(super) fn post_waiting(&mut self, cqid: u16) {
-        let Some(cq) = self.cqs[usize::from(cqid)].as_mut() else { return };
+        let Some(cq) = self.cqs[usize::from(cqid)].as_mut() else {
+            return;
+        };
         let mut posted = 0;
         while !cq.is_full()
             && let Some(post) = cq.waiting.pop_front()

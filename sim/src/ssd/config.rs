@@ -80,10 +80,21 @@ pub struct Latency {
 
 impl Latency {
     /// No latency but that of the bus: shows what the card adds.
-    pub const ZERO: Self = Self { read: 0, write: 0, other: 0, bytes_per_kiloclock: 0, jitter: 0 };
+    pub const ZERO: Self = Self {
+        read: 0,
+        write: 0,
+        other: 0,
+        bytes_per_kiloclock: 0,
+        jitter: 0,
+    };
     /// A fast TLC drive: 60 µs to read, 12 µs to its write buffer, 7 GB/s.
-    pub const NAND: Self =
-        Self { read: 15_000, write: 3_000, other: 2_500, bytes_per_kiloclock: 28_000, jitter: 2_500 };
+    pub const NAND: Self = Self {
+        read: 15_000,
+        write: 3_000,
+        other: 2_500,
+        bytes_per_kiloclock: 28_000,
+        jitter: 2_500,
+    };
 }
 
 impl Default for SsdConfig {
@@ -115,6 +126,11 @@ impl NamespaceSpec {
     #[must_use]
     pub fn memory(bytes: u64, block_shift: u8) -> Self {
         let blocks = bytes >> block_shift;
-        Self { blocks, block_shift, backing: Backing::Memory, write_protected: false }
+        Self {
+            blocks,
+            block_shift,
+            backing: Backing::Memory,
+            write_protected: false,
+        }
     }
 }

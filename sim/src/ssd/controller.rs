@@ -13,7 +13,9 @@ const DOORBELLS: u64 = register::DOORBELLS as u64;
 impl Ssd {
     pub(super) fn bar_read(&self, addr: u64, len: u32) -> Vec<u8> {
         let word = |at: u64| self.register(at & !3) >> (8 * (at % 4));
-        (addr..addr + u64::from(len)).map(|at| word(at) as u8).collect()
+        (addr..addr + u64::from(len))
+            .map(|at| word(at) as u8)
+            .collect()
     }
 
     pub(super) fn bar_write(&mut self, addr: u64, data: &[u8]) {
@@ -38,7 +40,13 @@ impl Ssd {
     }
 
     fn register(&self, at: u64) -> u32 {
-        let half = |value: u64, low: u32| if at == u64::from(low) { value as u32 } else { (value >> 32) as u32 };
+        let half = |value: u64, low: u32| {
+            if at == u64::from(low) {
+                value as u32
+            } else {
+                (value >> 32) as u32
+            }
+        };
         if (MSIX_PENDING..BAR0_SIZE).contains(&at) {
             return self.msix.pending(at - MSIX_PENDING);
         }
@@ -69,9 +77,13 @@ impl Ssd {
             _ if (DOORBELLS..MSIX_TABLE).contains(&at) => self.doorbell(at, value),
             register::CC => self.configure(Cc(value)),
             register::AQA if !self.cc.en() => self.aqa = Aqa(value & 0x0FFF_0FFF),
-            register::ASQ if !self.cc.en() => self.asq = self.asq >> 32 << 32 | u64::from(value & !0xFFF),
+            register::ASQ if !self.cc.en() => {
+                self.asq = self.asq >> 32 << 32 | u64::from(value & !0xFFF)
+            }
             0x2C if !self.cc.en() => self.asq = self.asq & 0xFFFF_FFFF | u64::from(value) << 32,
-            register::ACQ if !self.cc.en() => self.acq = self.acq >> 32 << 32 | u64::from(value & !0xFFF),
+            register::ACQ if !self.cc.en() => {
+                self.acq = self.acq >> 32 << 32 | u64::from(value & !0xFFF)
+            }
             0x34 if !self.cc.en() => self.acq = self.acq & 0xFFFF_FFFF | u64::from(value) << 32,
             // With MSI-X these have no effect (Base, section 3.1.4.3).
             register::INTMS | register::INTMC => {}
@@ -100,12 +112,22 @@ impl Ssd {
     /// Creates the admin queues and becomes ready after a while; settings that make no sense are fatal.
     fn enable(&mut self) {
         let sane = self.cc.mps() == 0 && matches!(self.cc.css(), 0 | 6) && self.cc.ams() == 0;
-        let (sq, cq) = (u32::from(self.aqa.asqs_z()) + 1, u32::from(self.aqa.acqs_z()) + 1);
+        let (sq, cq) = (
+            u32::from(self.aqa.asqs_z()) + 1,
+            u32::from(self.aqa.acqs_z()) + 1,
+        );
         if !sane || sq < 2 || cq < 2 {
             return self.fatal();
         }
         let serial = self.next_serial();
-        self.sqs[0] = Some(Sq { base: self.asq, entries: sq, head: 0, tail: 0, cqid: 0, serial });
+        self.sqs[0] = Some(Sq {
+            base: self.asq,
+            entries: sq,
+            head: 0,
+            tail: 0,
+            cqid: 0,
+            serial,
+        });
         self.cqs[0] = Some(Cq::new(self.acq, cq, Some(0)));
         self.at(self.now + self.config.ready_delay, Timer::Ready);
     }
@@ -136,7 +158,11 @@ impl Ssd {
     }
 
     fn shut_down(&mut self) {
-        if self.namespaces.iter_mut().any(|ns| ns.media.flush().is_err()) {
+        if self
+            .namespaces
+            .iter_mut()
+            .any(|ns| ns.media.flush().is_err())
+        {
             self.stats.errors += 1;
         }
         self.csts.set_shst(2);
@@ -152,7 +178,10 @@ impl Ssd {
     /// Sends an MSI-X message.
     pub(super) fn message(&mut self, addr: u64, data: u32) {
         self.stats.interrupts += 1;
-        self.out.push_back(Tlp::Write { addr, data: data.to_le_bytes().to_vec() });
+        self.out.push_back(Tlp::Write {
+            addr,
+            data: data.to_le_bytes().to_vec(),
+        });
     }
 
     fn doorbell(&mut self, at: u64, value: u32) {
@@ -164,8 +193,16 @@ impl Ssd {
         let index = ((at - DOORBELLS) / stride) as usize;
         let exists = (at - DOORBELLS).is_multiple_of(stride);
         let rung = match (exists, index % 2) {
-            (true, 0) => self.sqs.get_mut(index / 2).and_then(Option::as_mut).map(|sq| ring_tail(sq, value)),
-            (true, _) => self.cqs.get_mut(index / 2).and_then(Option::as_mut).map(|cq| ring_head(cq, value)),
+            (true, 0) => self
+                .sqs
+                .get_mut(index / 2)
+                .and_then(Option::as_mut)
+                .map(|sq| ring_tail(sq, value)),
+            (true, _) => self
+                .cqs
+                .get_mut(index / 2)
+                .and_then(Option::as_mut)
+                .map(|cq| ring_head(cq, value)),
             (false, _) => None,
         };
         match rung {
@@ -179,7 +216,11 @@ impl Ssd {
 
     fn bad_doorbell(&mut self, info: u8) {
         self.stats.bad_doorbells += 1;
-        self.event(AsyncEvent { kind: 0, info, log_page: 1 });
+        self.event(AsyncEvent {
+            kind: 0,
+            info,
+            log_page: 1,
+        });
     }
 }
 
@@ -200,4 +241,3 @@ fn ring_head(cq: &mut Cq, value: u32) -> bool {
     }
     good
 }
-

@@ -58,12 +58,25 @@ impl Dma {
         let (mut at, before) = (0, self.waiting.len());
         for extent in extents {
             for (addr, len) in pieces(extent.addr, extent.len as usize) {
-                self.waiting.push_back(Chunk { job, addr, len: len as u32, at });
+                self.waiting.push_back(Chunk {
+                    job,
+                    addr,
+                    len: len as u32,
+                    at,
+                });
                 at += len;
             }
         }
         let left = self.waiting.len() - before;
-        self.jobs.insert(job, Job { owner, data: vec![0; at], left, failed: false });
+        self.jobs.insert(
+            job,
+            Job {
+                owner,
+                data: vec![0; at],
+                left,
+                failed: false,
+            },
+        );
     }
 
     /// Sends requests while fewer than `limit` are unanswered.
@@ -73,7 +86,14 @@ impl Dma {
         {
             let tag = self.next_tag;
             self.next_tag = self.next_tag.wrapping_add(1);
-            port.send(now, Tlp::Read { addr: chunk.addr, len: chunk.len, tag });
+            port.send(
+                now,
+                Tlp::Read {
+                    addr: chunk.addr,
+                    len: chunk.len,
+                    tag,
+                },
+            );
             self.flying.insert(tag, chunk);
         }
     }
@@ -93,7 +113,14 @@ impl Dma {
             return None;
         }
         let job = self.jobs.remove(&chunk.job)?;
-        Some((job.owner, if job.failed { Err(BusError) } else { Ok(job.data) }))
+        Some((
+            job.owner,
+            if job.failed {
+                Err(BusError)
+            } else {
+                Ok(job.data)
+            },
+        ))
     }
 
     /// Forgets all reads.
@@ -106,7 +133,11 @@ impl Dma {
     /// I/O queue entries being fetched.
     pub fn fetching(&self) -> usize {
         let entries = |j: &&Job| matches!(j.owner, Owner::Fetch { sqid: 1.., .. });
-        self.jobs.values().filter(entries).map(|j| j.data.len() / 64).sum()
+        self.jobs
+            .values()
+            .filter(entries)
+            .map(|j| j.data.len() / 64)
+            .sum()
     }
 
     /// Forgets the reads of one owner.
@@ -122,7 +153,10 @@ pub(super) fn write(out: &mut VecDeque<Tlp>, addr: u64, data: &[u8]) {
     let mut rest = data;
     for (addr, len) in pieces(addr, data.len()) {
         let (piece, after) = rest.split_at(len);
-        out.push_back(Tlp::Write { addr, data: piece.to_vec() });
+        out.push_back(Tlp::Write {
+            addr,
+            data: piece.to_vec(),
+        });
         rest = after;
     }
 }
@@ -146,14 +180,26 @@ mod tests {
     #[test]
     fn pieces_cover_everything_and_never_cross_a_boundary() {
         let all: Vec<_> = pieces(0x10F8, 600).collect();
-        assert_eq!(all, [(0x10F8, 8), (0x1100, 256), (0x1200, 256), (0x1300, 80)]);
+        assert_eq!(
+            all,
+            [(0x10F8, 8), (0x1100, 256), (0x1200, 256), (0x1300, 80)]
+        );
         assert_eq!(pieces(5, 0).count(), 0);
     }
 
     #[test]
     fn a_read_is_put_together_whatever_the_order_of_answers() {
         let (mut dma, mut port) = (Dma::default(), Port::default());
-        let extents = [Extent { addr: 0x100, len: 300 }, Extent { addr: 0x5000, len: 10 }];
+        let extents = [
+            Extent {
+                addr: 0x100,
+                len: 300,
+            },
+            Extent {
+                addr: 0x5000,
+                len: 10,
+            },
+        ];
         dma.read(Owner::Command(7), &extents);
         dma.pump(5, 8, &mut port);
         let mut requests = Vec::new();
@@ -169,8 +215,15 @@ mod tests {
         let (addr, len, tag) = requests[0];
         let mut want: Vec<u8> = bytes(0x100, 300);
         want.extend::<Vec<u8>>(bytes(0x5000, 10));
-        assert_eq!(dma.answer(tag, Ok(bytes(addr, len))), Some((Owner::Command(7), Ok(want))));
-        assert_eq!(dma.answer(tag, Ok(bytes(addr, len))), None, "answered twice");
+        assert_eq!(
+            dma.answer(tag, Ok(bytes(addr, len))),
+            Some((Owner::Command(7), Ok(want)))
+        );
+        assert_eq!(
+            dma.answer(tag, Ok(bytes(addr, len))),
+            None,
+            "answered twice"
+        );
     }
 
     #[test]
@@ -182,7 +235,10 @@ mod tests {
             assert_eq!(port.outbox.len(), 1, "one tag, one request");
             assert_eq!(dma.answer(0, bad), None);
             dma.pump(0, 1, &mut port);
-            assert_eq!(dma.answer(1, Ok(vec![0; 256])), Some((Owner::Command(1), Err(BusError))));
+            assert_eq!(
+                dma.answer(1, Ok(vec![0; 256])),
+                Some((Owner::Command(1), Err(BusError)))
+            );
         }
     }
 }

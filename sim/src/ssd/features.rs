@@ -31,7 +31,9 @@ fn default(id: u8, volatile_cache: bool) -> Option<(u32, bool)> {
 impl Features {
     pub fn new(volatile_cache: bool) -> Self {
         let ids = 0..=u8::MAX;
-        let values = ids.filter_map(|id| Some((id, default(id, volatile_cache)?.0))).collect();
+        let values = ids
+            .filter_map(|id| Some((id, default(id, volatile_cache)?.0)))
+            .collect();
         Self { values }
     }
 

@@ -1,7 +1,8 @@
 //! Identify (Base, section 5.1.13; NVM, section 4.1.5).
 
 use sluice_wire::nvme::{
-    ControllerList, IdentifyController, IdentifyNamespace, LbaFormat, NSID_ALL, Sqe, Status, Version, cns, csi, nidt,
+    ControllerList, IdentifyController, IdentifyNamespace, LbaFormat, NSID_ALL, Sqe, Status,
+    Version, cns, csi, nidt,
 };
 use zerocopy::IntoBytes;
 
@@ -22,7 +23,9 @@ impl Ssd {
         }
         let mut page = vec![0; 4096];
         match what {
-            cns::NAMESPACE if nsid == NSID_ALL => return Ok(common_namespace().as_bytes().to_vec()),
+            cns::NAMESPACE if nsid == NSID_ALL => {
+                return Ok(common_namespace().as_bytes().to_vec());
+            }
             cns::NAMESPACE | cns::ALLOCATED_NAMESPACE => {
                 return Ok(self.identify_namespace(nsid)?.as_bytes().to_vec());
             }
@@ -56,7 +59,9 @@ impl Ssd {
 
     pub(super) fn namespace(&self, nsid: u32) -> Result<&Namespace, Status> {
         let index = (nsid as usize).checked_sub(1);
-        index.and_then(|i| self.namespaces.get(i)).ok_or(Status::INVALID_NAMESPACE.no_retry())
+        index
+            .and_then(|i| self.namespaces.get(i))
+            .ok_or(Status::INVALID_NAMESPACE.no_retry())
     }
 
     fn identify_controller(&self) -> IdentifyController {
@@ -91,7 +96,11 @@ impl Ssd {
         id.mnan.set(0);
         let nqn = format!("nqn.2026-01.io.sluice:ssd:{}", config.serial);
         id.subnqn[..nqn.len().min(223)].copy_from_slice(&nqn.as_bytes()[..nqn.len().min(223)]);
-        let bytes: u128 = self.namespaces.iter().map(|n| u128::from(n.spec.blocks) << n.spec.block_shift).sum();
+        let bytes: u128 = self
+            .namespaces
+            .iter()
+            .map(|n| u128::from(n.spec.blocks) << n.spec.block_shift)
+            .sum();
         id.tnvmcap = bytes.to_le_bytes();
         id
     }
@@ -112,9 +121,13 @@ impl Ssd {
 
     /// Made from the serial number, so that it stays the same.
     fn nguid(&self, nsid: u32) -> [u8; 16] {
-        let hash = self.config.serial.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
-        });
+        let hash = self
+            .config
+            .serial
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |h, b| {
+                (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
+            });
         let mut id = [0; 16];
         id[..8].copy_from_slice(&hash.to_be_bytes());
         // An OUI-shaped first half of the EUI-64 with the local bit set.
@@ -128,7 +141,11 @@ impl Ssd {
 fn common_namespace() -> IdentifyNamespace {
     let mut id = IdentifyNamespace::default();
     id.nlbaf_z = 1;
-    let format = |lbads, rp| LbaFormat { ms: 0.into(), lbads, rp };
+    let format = |lbads, rp| LbaFormat {
+        ms: 0.into(),
+        lbads,
+        rp,
+    };
     (id.lbaf[0], id.lbaf[1]) = (format(9, 1), format(12, 0));
     // Deallocated blocks read as zeros; Write Zeroes can deallocate.
     id.dlfeat = 0b1001;
@@ -140,8 +157,12 @@ fn descriptors(page: &mut [u8], nguid: &[u8; 16]) {
     // Version 8 (custom), variant 1 (RFC 9562).
     uuid[6] = uuid[6] & 0x0F | 0x80;
     uuid[8] = uuid[8] & 0x3F | 0x80;
-    let all: [(u8, &[u8]); 4] =
-        [(nidt::EUI64, &nguid[8..]), (nidt::NGUID, nguid), (nidt::UUID, &uuid), (nidt::CSI, &[csi::NVM])];
+    let all: [(u8, &[u8]); 4] = [
+        (nidt::EUI64, &nguid[8..]),
+        (nidt::NGUID, nguid),
+        (nidt::UUID, &uuid),
+        (nidt::CSI, &[csi::NVM]),
+    ];
     let mut at = 0;
     for (kind, value) in all {
         page[at] = kind;
@@ -152,7 +173,10 @@ fn descriptors(page: &mut [u8], nguid: &[u8; 16]) {
 }
 
 fn controllers(from: u16) -> Vec<u8> {
-    let mut list = ControllerList { count: 0.into(), cntlid: [0.into(); 2047] };
+    let mut list = ControllerList {
+        count: 0.into(),
+        cntlid: [0.into(); 2047],
+    };
     if from <= CNTLID {
         list.count.set(1);
         list.cntlid[0].set(CNTLID);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use sluice_wire::nvme::{
-    AdminOpcode, AsyncEvent, ErrorEntry, FirmwareSlots, NSID_ALL, NvmOpcode, SmartLog, Sqe, Status, effects, log,
-    oncs_effects,
+    AdminOpcode, AsyncEvent, ErrorEntry, FirmwareSlots, NSID_ALL, NvmOpcode, SmartLog, Sqe, Status,
+    effects, log, oncs_effects,
 };
 use zerocopy::IntoBytes;
 
@@ -45,18 +45,31 @@ impl Logs {
 /// Bytes that a Get Log Page transfers; at most 1 MiB here.
 pub(super) fn length(sqe: &Sqe) -> Result<u32, Status> {
     let dwords = u64::from(sqe.cdw10.get() >> 16) | u64::from(sqe.cdw11.get() & 0xFFFF) << 16;
-    u32::try_from((dwords + 1) * 4).ok().filter(|n| *n <= 1 << 20).ok_or(Status::INVALID_FIELD.no_retry())
+    u32::try_from((dwords + 1) * 4)
+        .ok()
+        .filter(|n| *n <= 1 << 20)
+        .ok_or(Status::INVALID_FIELD.no_retry())
 }
 
 impl Ssd {
     pub(super) fn log_page(&mut self, sqe: &Sqe) -> Result<Vec<u8>, Status> {
         let page = sqe.cdw10.get() as u8;
         let whole = match page {
-            log::ERROR => self.logs.errors.iter().flat_map(|e| e.as_bytes().to_vec()).collect(),
-            log::SMART if matches!(sqe.nsid.get(), 0 | NSID_ALL) => self.smart().as_bytes().to_vec(),
+            log::ERROR => self
+                .logs
+                .errors
+                .iter()
+                .flat_map(|e| e.as_bytes().to_vec())
+                .collect(),
+            log::SMART if matches!(sqe.nsid.get(), 0 | NSID_ALL) => {
+                self.smart().as_bytes().to_vec()
+            }
             log::SMART => return Err(Status::INVALID_FIELD.no_retry()),
             log::FIRMWARE => {
-                let mut slots = FirmwareSlots { afi: 1, ..FirmwareSlots::default() };
+                let mut slots = FirmwareSlots {
+                    afi: 1,
+                    ..FirmwareSlots::default()
+                };
                 identify::text(&mut slots.revisions[0], env!("CARGO_PKG_VERSION"));
                 slots.as_bytes().to_vec()
             }
@@ -74,7 +87,10 @@ impl Ssd {
             self.tell_events();
         }
         let offset = u64::from(sqe.cdw12.get()) | u64::from(sqe.cdw13.get()) << 32;
-        let (offset, len) = (usize::try_from(offset).unwrap_or(usize::MAX), length(sqe)? as usize);
+        let (offset, len) = (
+            usize::try_from(offset).unwrap_or(usize::MAX),
+            length(sqe)? as usize,
+        );
         if offset % 4 != 0 || offset > whole.len().max(4096) {
             return Err(Status::INVALID_FIELD.no_retry());
         }
@@ -84,7 +100,11 @@ impl Ssd {
     }
 
     fn smart(&self) -> SmartLog {
-        let mut smart = SmartLog { spare: 100, spare_threshold: 10, ..SmartLog::default() };
+        let mut smart = SmartLog {
+            spare: 100,
+            spare_threshold: 10,
+            ..SmartLog::default()
+        };
         // 40 °C in kelvin.
         smart.temperature.set(313);
         let units = |bytes: u64| bytes.div_ceil(512_000);
@@ -101,17 +121,37 @@ impl Ssd {
 
 fn commands_supported() -> Vec<u8> {
     use AdminOpcode::{
-        Abort, AsyncEvent, CreateCq, CreateSq, DeleteCq, DeleteSq, GetFeatures, GetLogPage, Identify, SetFeatures,
+        Abort, AsyncEvent, CreateCq, CreateSq, DeleteCq, DeleteSq, GetFeatures, GetLogPage,
+        Identify, SetFeatures,
     };
-    use NvmOpcode::{Compare, DatasetManagement, Flush, Read, Write, WriteUncorrectable, WriteZeroes};
+    use NvmOpcode::{
+        Compare, DatasetManagement, Flush, Read, Write, WriteUncorrectable, WriteZeroes,
+    };
     let mut page = vec![0; effects::SIZE];
     let mut put = |at: usize, bits: u32| page[at..at + 4].copy_from_slice(&bits.to_le_bytes());
     for op in [
-        DeleteSq, CreateSq, GetLogPage, DeleteCq, CreateCq, Identify, Abort, SetFeatures, GetFeatures, AsyncEvent,
+        DeleteSq,
+        CreateSq,
+        GetLogPage,
+        DeleteCq,
+        CreateCq,
+        Identify,
+        Abort,
+        SetFeatures,
+        GetFeatures,
+        AsyncEvent,
     ] {
         put(4 * op as usize, effects::SUPPORTED);
     }
-    for op in [Flush, Write, Read, WriteUncorrectable, Compare, WriteZeroes, DatasetManagement] {
+    for op in [
+        Flush,
+        Write,
+        Read,
+        WriteUncorrectable,
+        Compare,
+        WriteZeroes,
+        DatasetManagement,
+    ] {
         put(effects::IO_OFFSET + 4 * op as usize, oncs_effects(op));
     }
     page

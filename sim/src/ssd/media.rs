@@ -44,7 +44,12 @@ impl Media {
         let store = match backing {
             Backing::Memory => Store::Memory(HashMap::new()),
             Backing::File(path) => {
-                let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(path)?;
                 if file.metadata()?.len() < bytes {
                     file.set_len(bytes)?;
                 }
@@ -52,7 +57,11 @@ impl Media {
             }
         };
         let cache = volatile_cache.then(BTreeMap::new);
-        Ok(Self { store, cache, bad: BTreeSet::new() })
+        Ok(Self {
+            store,
+            cache,
+            bad: BTreeSet::new(),
+        })
     }
 
     /// Reads at byte `at`.
@@ -141,7 +150,8 @@ impl Media {
         let lost: BTreeMap<_, _> = self.cache.as_mut().map(std::mem::take).unwrap_or_default();
         if let Some(rng) = torn {
             for (page, (bytes, dirty)) in lost {
-                self.store.write_sectors(page, &bytes, dirty & rng.next_u32() as u8)?;
+                self.store
+                    .write_sectors(page, &bytes, dirty & rng.next_u32() as u8)?;
             }
         }
         Ok(())
@@ -277,18 +287,25 @@ mod tests {
         m.write(1024, &[3; 512], true).expect("memory");
         assert_eq!(bytes(&m, 512, 1024), [[2; 512], [3; 512]].concat());
         m.power_cut(None).expect("memory");
-        assert_eq!(bytes(&m, 0, 2048), [[1; 512], [1; 512], [3; 512], [1; 512]].concat());
+        assert_eq!(
+            bytes(&m, 0, 2048),
+            [[1; 512], [1; 512], [3; 512], [1; 512]].concat()
+        );
     }
 
     #[test]
     fn torn_sectors_are_old_or_new_never_mixed() {
         let mut m = media(true);
         m.write(0, &[7; 65536], false).expect("memory");
-        m.power_cut(Some(&mut ChaCha8Rng::seed_from_u64(3))).expect("memory");
+        m.power_cut(Some(&mut ChaCha8Rng::seed_from_u64(3)))
+            .expect("memory");
         let sectors = bytes(&m, 0, 65536);
         let new = sectors.chunks(512).filter(|s| s == &[7; 512]).count();
         let old = sectors.chunks(512).filter(|s| s == &[0; 512]).count();
-        assert!(new > 0 && old > 0 && new + old == 128, "{new} new, {old} old");
+        assert!(
+            new > 0 && old > 0 && new + old == 128,
+            "{new} new, {old} old"
+        );
     }
 
     #[test]
@@ -311,7 +328,10 @@ mod tests {
         m.write(512, &[5; 1024], false).expect("file");
         m.flush().expect("file");
         drop(m);
-        assert_eq!(bytes(&open(), 0, 2048), [[0; 512], [5; 512], [5; 512], [0; 512]].concat());
+        assert_eq!(
+            bytes(&open(), 0, 2048),
+            [[0; 512], [5; 512], [5; 512], [0; 512]].concat()
+        );
         std::fs::remove_file(&path).expect("was there");
     }
 }

@@ -116,8 +116,12 @@ pub struct Ssd {
 impl std::fmt::Debug for Ssd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut f = f.debug_struct("Ssd");
-        f.field("name", &self.config.name).field("now", &self.now).field("csts", &self.csts);
-        f.field("commands", &self.commands).field("stats", &self.stats).finish_non_exhaustive()
+        f.field("name", &self.config.name)
+            .field("now", &self.now)
+            .field("csts", &self.csts);
+        f.field("commands", &self.commands)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,13 +136,25 @@ impl Ssd {
     pub fn new(config: SsdConfig) -> std::io::Result<Self> {
         assert!((1..=128).contains(&config.io_queues) && (1..=128).contains(&config.vectors));
         assert!((2..=65_536).contains(&config.queue_entries) && config.dstrd <= 4);
-        assert!(config.namespaces.iter().all(|n| n.block_shift == 9 || n.block_shift == 12));
+        assert!(
+            config
+                .namespaces
+                .iter()
+                .all(|n| n.block_shift == 9 || n.block_shift == 12)
+        );
         let open = |spec: &NamespaceSpec| {
             let bytes = spec.blocks << spec.block_shift;
             let media = Media::open(&spec.backing, bytes, config.volatile_cache)?;
-            Ok(Namespace { spec: spec.clone(), media })
+            Ok(Namespace {
+                spec: spec.clone(),
+                media,
+            })
         };
-        let namespaces = config.namespaces.iter().map(open).collect::<std::io::Result<_>>()?;
+        let namespaces = config
+            .namespaces
+            .iter()
+            .map(open)
+            .collect::<std::io::Result<_>>()?;
         let queues = usize::from(config.io_queues) + 1;
         Ok(Self {
             now: 0,
@@ -193,7 +209,12 @@ impl Ssd {
 
     /// The bytes of namespace `nsid` as a reader would see them, behind the controller's back.
     pub fn media(&mut self, nsid: u32) -> Option<&mut Media> {
-        Some(&mut self.namespaces.get_mut((nsid as usize).checked_sub(1)?)?.media)
+        Some(
+            &mut self
+                .namespaces
+                .get_mut((nsid as usize).checked_sub(1)?)?
+                .media,
+        )
     }
 
     /// Pulled out: from now on it does nothing and answers nothing. What was not durable is lost.
@@ -276,7 +297,13 @@ impl Ssd {
     fn run_gone(&mut self, gone: Gone, until: Clock, port: &mut Port) {
         while let Some(tlp) = port.take(until.saturating_sub(1)) {
             if let (Gone::BusError, Tlp::Read { tag, .. }) = (gone, tlp) {
-                port.send(until.saturating_sub(1), Tlp::Completion { tag, data: Err(BusError) });
+                port.send(
+                    until.saturating_sub(1),
+                    Tlp::Completion {
+                        tag,
+                        data: Err(BusError),
+                    },
+                );
             }
         }
     }
@@ -293,7 +320,12 @@ impl Device for Ssd {
             }
             let timer = self.next_event();
             let packet = port.inbox.front().map(|(at, _)| *at);
-            let Some(at) = timer.into_iter().chain(packet).min().filter(|at| *at < until) else {
+            let Some(at) = timer
+                .into_iter()
+                .chain(packet)
+                .min()
+                .filter(|at| *at < until)
+            else {
                 break;
             };
             self.now = self.now.max(at);

@@ -21,7 +21,17 @@ pub(super) struct Msix {
 impl Msix {
     pub fn new(vectors: u16) -> Self {
         let n = usize::from(vectors);
-        Self { entries: vec![Entry { address: 0, data: 0, control: 1 }; n], pending: vec![false; n] }
+        Self {
+            entries: vec![
+                Entry {
+                    address: 0,
+                    data: 0,
+                    control: 1
+                };
+                n
+            ],
+            pending: vec![false; n],
+        }
     }
 
     /// Fires a vector: gives the message to send, or leaves it pending if masked.
@@ -36,7 +46,9 @@ impl Msix {
 
     /// Word at `offset` of the table.
     pub fn read(&self, offset: u64) -> u32 {
-        let Some(e) = self.entries.get((offset / 16) as usize) else { return 0 };
+        let Some(e) = self.entries.get((offset / 16) as usize) else {
+            return 0;
+        };
         match offset % 16 / 4 {
             0 => e.address as u32,
             1 => (e.address >> 32) as u32,
@@ -92,6 +104,9 @@ mod tests {
     #[test]
     fn vectors_beyond_the_table_do_nothing() {
         let mut msix = Msix::new(1);
-        assert_eq!((msix.fire(1), msix.write(16, 1), msix.read(16)), (None, None, 0));
+        assert_eq!(
+            (msix.fire(1), msix.write(16, 1), msix.read(16)),
+            (None, None, 0)
+        );
     }
 }

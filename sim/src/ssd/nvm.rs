@@ -47,7 +47,10 @@ impl Ssd {
     fn blocks(&self, sqe: &Sqe) -> Result<(Range<u64>, u32), Status> {
         let ns = self.namespace(sqe.nsid.get())?;
         let count = u64::from(sqe.nlb_z()) + 1;
-        let end = sqe.slba().checked_add(count).filter(|end| *end <= ns.spec.blocks);
+        let end = sqe
+            .slba()
+            .checked_add(count)
+            .filter(|end| *end <= ns.spec.blocks);
         let end = end.ok_or(Status::LBA_RANGE.no_retry())?;
         Ok((sqe.slba()..end, (count << ns.spec.block_shift) as u32))
     }
@@ -75,7 +78,9 @@ impl Ssd {
         if sqe.nsid.get() == NSID_ALL {
             self.flush_all()?;
         } else {
-            let media = self.media(sqe.nsid.get()).ok_or(Status::INVALID_NAMESPACE.no_retry())?;
+            let media = self
+                .media(sqe.nsid.get())
+                .ok_or(Status::INVALID_NAMESPACE.no_retry())?;
             media.flush().map_err(|_| Status::WRITE_FAULT)?;
         }
         Ok(Outcome::ok())
@@ -88,7 +93,9 @@ impl Ssd {
             return Err(Status::READ_ERROR);
         }
         let mut data = vec![0; len as usize];
-        ns.media.read(blocks.start << ns.spec.block_shift, &mut data).map_err(|_| Status::READ_ERROR)?;
+        ns.media
+            .read(blocks.start << ns.spec.block_shift, &mut data)
+            .map_err(|_| Status::READ_ERROR)?;
         Ok(data)
     }
 
@@ -101,7 +108,11 @@ impl Ssd {
 
     fn compare(&mut self, sqe: &Sqe, data: &[u8]) -> Result<Outcome, Status> {
         self.stats.reads += 1;
-        if self.load(sqe)? == data { Ok(Outcome::ok()) } else { Err(Status::COMPARE_FAILED) }
+        if self.load(sqe)? == data {
+            Ok(Outcome::ok())
+        } else {
+            Err(Status::COMPARE_FAILED)
+        }
     }
 
     /// As [`Ssd::blocks`], if they may be changed.
@@ -122,8 +133,12 @@ impl Ssd {
         let (blocks, len) = self.writable(sqe)?;
         let shift = self.namespace(sqe.nsid.get())?.spec.block_shift;
         let through = sqe.control() & control::FUA != 0 || !self.features.write_cache();
-        let media = self.media(sqe.nsid.get()).ok_or(Status::INVALID_NAMESPACE.no_retry())?;
-        media.write(blocks.start << shift, data, through).map_err(|_| Status::WRITE_FAULT)?;
+        let media = self
+            .media(sqe.nsid.get())
+            .ok_or(Status::INVALID_NAMESPACE.no_retry())?;
+        media
+            .write(blocks.start << shift, data, through)
+            .map_err(|_| Status::WRITE_FAULT)?;
         media.mark(blocks, false);
         self.stats.writes += 1;
         self.stats.bytes_written += u64::from(len);
@@ -145,11 +160,15 @@ impl Ssd {
         if protected {
             return Err(Status::WRITE_PROTECTED.no_retry());
         }
-        let ranges = data.chunks_exact(RANGE as usize).filter_map(|r| DsmRange::read_from_bytes(r).ok());
+        let ranges = data
+            .chunks_exact(RANGE as usize)
+            .filter_map(|r| DsmRange::read_from_bytes(r).ok());
         let ranges: Vec<Range<u64>> = ranges
             .map(|r| {
                 let end = r.slba.get().checked_add(u64::from(r.blocks.get()));
-                let end = end.filter(|end| *end <= size).ok_or(Status::LBA_RANGE.no_retry())?;
+                let end = end
+                    .filter(|end| *end <= size)
+                    .ok_or(Status::LBA_RANGE.no_retry())?;
                 Ok(r.slba.get()..end)
             })
             .collect::<Result<_, Status>>()?;
@@ -161,7 +180,9 @@ impl Ssd {
 
     fn zero(&mut self, nsid: u32, blocks: Range<u64>) -> Result<(), Status> {
         let shift = self.namespace(nsid)?.spec.block_shift;
-        let media = self.media(nsid).ok_or(Status::INVALID_NAMESPACE.no_retry())?;
+        let media = self
+            .media(nsid)
+            .ok_or(Status::INVALID_NAMESPACE.no_retry())?;
         let (at, len) = (blocks.start << shift, (blocks.end - blocks.start) << shift);
         media.zero(at, len).map_err(|_| Status::WRITE_FAULT)?;
         media.mark(blocks, false);

@@ -54,11 +54,19 @@ impl Walk {
     /// Begins with the data pointer of `sqe`, which stands for `len` bytes (at least 1), with memory pages of `page` bytes.
     #[must_use]
     pub fn start(sqe: &Sqe, len: u32, page: u64) -> (Self, Step) {
-        let mut walk = Self { page, left: len, extents: Vec::new(), kind: Kind::Prp };
+        let mut walk = Self {
+            page,
+            left: len,
+            extents: Vec::new(),
+            kind: Kind::Prp,
+        };
         let step = match sqe.psdt() {
             psdt::PRP => walk.first_prps(sqe.prp1(), sqe.prp2()),
             psdt::SGL | psdt::SGL_METADATA => {
-                walk.kind = Kind::Sgl { last: false, seen: 0 };
+                walk.kind = Kind::Sgl {
+                    last: false,
+                    seen: 0,
+                };
                 walk.descriptors(&sqe.dptr, true)
             }
             _ => Step::Fail(Status::INVALID_FIELD.no_retry()),
@@ -71,7 +79,10 @@ impl Walk {
         match self.kind {
             Kind::Prp => self.list(bytes),
             Kind::Sgl { last, seen } => {
-                self.kind = Kind::Sgl { last, seen: seen + 1 };
+                self.kind = Kind::Sgl {
+                    last,
+                    seen: seen + 1,
+                };
                 self.descriptors(bytes, last)
             }
         }
@@ -100,12 +111,17 @@ impl Walk {
         }
         let room = (self.page - pointer % self.page) / 8;
         let needed = u64::from(self.left).div_ceil(self.page);
-        Step::Fetch(Extent { addr: pointer, len: (8 * needed.min(room)) as u32 })
+        Step::Fetch(Extent {
+            addr: pointer,
+            len: (8 * needed.min(room)) as u32,
+        })
     }
 
     fn list(&mut self, bytes: &[u8]) -> Step {
-        let entries: Vec<u64> =
-            bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("8"))).collect();
+        let entries: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|c| u64::from_le_bytes(c.try_into().expect("8")))
+            .collect();
         for (i, entry) in entries.iter().enumerate() {
             let last = i + 1 == entries.len();
             if last && u64::from(self.left) > self.page {
@@ -175,7 +191,9 @@ impl Walk {
         self.left -= len;
         match self.extents.last_mut() {
             _ if len == 0 => {}
-            Some(last) if last.addr.checked_add(u64::from(last.len)) == Some(addr) => last.len += len,
+            Some(last) if last.addr.checked_add(u64::from(last.len)) == Some(addr) => {
+                last.len += len
+            }
             _ => self.extents.push(Extent { addr, len }),
         }
     }

@@ -32,7 +32,13 @@ impl Sq {
         let count = there.min(to_end).min(in_block).min(most);
         let addr = self.base + 64 * u64::from(self.head);
         self.head = (self.head + count) % self.entries;
-        (count > 0).then_some((Extent { addr, len: 64 * count }, count))
+        (count > 0).then_some((
+            Extent {
+                addr,
+                len: 64 * count,
+            },
+            count,
+        ))
     }
 }
 
@@ -64,7 +70,15 @@ pub(super) struct Cq {
 
 impl Cq {
     pub fn new(base: u64, entries: u32, vector: Option<u16>) -> Self {
-        Self { base, entries, head: 0, tail: 0, phase: true, vector, waiting: VecDeque::new() }
+        Self {
+            base,
+            entries,
+            head: 0,
+            tail: 0,
+            phase: true,
+            vector,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Completions the host has not taken.
@@ -99,18 +113,34 @@ mod tests {
 
     #[test]
     fn fetches_stop_at_blocks_of_256_bytes_the_end_and_the_tail() {
-        let mut sq = Sq { base: 0x1000, entries: 10, head: 2, tail: 1, cqid: 1, serial: 0 };
+        let mut sq = Sq {
+            base: 0x1000,
+            entries: 10,
+            head: 2,
+            tail: 1,
+            cqid: 1,
+            serial: 0,
+        };
         let mut fetched = Vec::new();
         while let Some((e, n)) = sq.take(100) {
             fetched.push((e.addr, n));
         }
-        assert_eq!(fetched, [(0x1080, 2), (0x1100, 4), (0x1200, 2), (0x1000, 1)]);
+        assert_eq!(
+            fetched,
+            [(0x1080, 2), (0x1100, 4), (0x1200, 2), (0x1000, 1)]
+        );
     }
 
     #[test]
     fn the_phase_flips_at_every_wrap() {
         let mut cq = Cq::new(0, 3, None);
-        let post = Post { sqid: 1, sq_head: 0, cid: 9, status: Status::SUCCESS, result: 0 };
+        let post = Post {
+            sqid: 1,
+            sq_head: 0,
+            cid: 9,
+            status: Status::SUCCESS,
+            result: 0,
+        };
         let phases: Vec<_> = (0..7).map(|_| cq.place(&post).1.phase()).collect();
         assert_eq!(phases, [true, true, true, false, false, false, true]);
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_device::Device;
 use sluice_wire::mgmt::{
-    CardInfo, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace, SsdAttach,
-    SubsystemConfig,
+    CardInfo, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace,
+    SsdAttach, SubsystemConfig,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -45,7 +45,15 @@ impl From<&CardInfo> for Info {
     fn from(info: &CardInfo) -> Self {
         let printable = info.firmware.iter().take_while(|b| **b != 0);
         Self {
-            firmware: printable.map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '?' }).collect(),
+            firmware: printable
+                .map(|b| {
+                    if b.is_ascii_graphic() {
+                        char::from(*b)
+                    } else {
+                        '?'
+                    }
+                })
+                .collect(),
             cores: info.cores.get(),
             max_ssds: info.max_ssds.get(),
             max_subsystems: info.max_subsystems.get(),
@@ -86,16 +94,34 @@ impl<D: Device> Card<D> {
     /// # Errors
     /// [`CardError`].
     pub fn prepare_ssd(&mut self, ssd: u32, deepest: u32) -> Result<Vec<QueuePlace>, CardError> {
-        let receive = MAX_DATA / size_of::<QueuePlace>() * size_of::<QueuePlace>();
-        let request = Request { args: &[deepest], receive, ..Request::new(Opcode::SsdPrepare, ssd) };
+        // One place per data core; a card that has not said how many cores it has gets room for all.
+        let cores = usize::from(self.info.cores.saturating_sub(1)).max(1);
+        let receive = (cores * size_of::<QueuePlace>()).min(MAX_DATA);
+        let request = Request {
+            args: &[deepest],
+            receive,
+            ..Request::new(Opcode::SsdPrepare, ssd)
+        };
         let (completion, data) = self.queue.execute(&self.device, &request)?;
-        let (got, max) = (completion.result.get(), (receive / size_of::<QueuePlace>()) as u32);
+        let (got, max) = (
+            completion.result.get(),
+            (receive / size_of::<QueuePlace>()) as u32,
+        );
         if got == 0 || got > max {
             let name = self.device.name().into();
-            return Err(CardError::Answer { name, opcode: Opcode::SsdPrepare, got, max });
+            return Err(CardError::Answer {
+                name,
+                opcode: Opcode::SsdPrepare,
+                got,
+                max,
+            });
         }
-        let places = data.chunks_exact(size_of::<QueuePlace>()).take(got as usize);
-        Ok(places.map(|p| QueuePlace::read_from_bytes(p).expect("exact size")).collect())
+        let places = data
+            .chunks_exact(size_of::<QueuePlace>())
+            .take(got as usize);
+        Ok(places
+            .map(|p| QueuePlace::read_from_bytes(p).expect("exact size"))
+            .collect())
     }
 
     /// Says that SSD `ssd`'s queues exist.
@@ -118,7 +144,11 @@ impl<D: Device> Card<D> {
     ///
     /// # Errors
     /// [`CardError`].
-    pub fn add_subsystem(&mut self, subsystem: u32, config: &SubsystemConfig) -> Result<(), CardError> {
+    pub fn add_subsystem(
+        &mut self,
+        subsystem: u32,
+        config: &SubsystemConfig,
+    ) -> Result<(), CardError> {
         self.send(Opcode::SubsystemAdd, subsystem, config.as_bytes())
     }
 
@@ -134,7 +164,11 @@ impl<D: Device> Card<D> {
     ///
     /// # Errors
     /// [`CardError`].
-    pub fn add_namespace(&mut self, subsystem: u32, config: &NamespaceConfig) -> Result<(), CardError> {
+    pub fn add_namespace(
+        &mut self,
+        subsystem: u32,
+        config: &NamespaceConfig,
+    ) -> Result<(), CardError> {
         self.send(Opcode::NamespaceAdd, subsystem, config.as_bytes())
     }
 
@@ -195,17 +229,32 @@ impl<D: Device> Card<D> {
     }
 
     fn send(&mut self, opcode: Opcode, index: u32, data: &[u8]) -> Result<(), CardError> {
-        let request = Request { send: data, ..Request::new(opcode, index) };
+        let request = Request {
+            send: data,
+            ..Request::new(opcode, index)
+        };
         self.queue.execute(&self.device, &request).map(drop)
     }
 
     fn with_args(&mut self, opcode: Opcode, index: u32, args: &[u32]) -> Result<(), CardError> {
-        let request = Request { args, ..Request::new(opcode, index) };
+        let request = Request {
+            args,
+            ..Request::new(opcode, index)
+        };
         self.queue.execute(&self.device, &request).map(drop)
     }
 
-    fn receive<T: FromBytes>(&mut self, opcode: Opcode, index: u32, args: &[u32]) -> Result<T, CardError> {
-        let request = Request { args, receive: size_of::<T>(), ..Request::new(opcode, index) };
+    fn receive<T: FromBytes>(
+        &mut self,
+        opcode: Opcode,
+        index: u32,
+        args: &[u32],
+    ) -> Result<T, CardError> {
+        let request = Request {
+            args,
+            receive: size_of::<T>(),
+            ..Request::new(opcode, index)
+        };
         let (_, data) = self.queue.execute(&self.device, &request)?;
         Ok(T::read_from_bytes(&data).expect("exact size"))
     }

@@ -9,7 +9,9 @@ use sluice_wire::mgmt::{Opcode, Status};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CardError {
     /// Registers read as all ones.
-    #[error("{name}: the card is gone (registers read as all ones); was it pulled, or has its link failed?")]
+    #[error(
+        "{name}: the card is gone (registers read as all ones); was it pulled, or has its link failed?"
+    )]
     Gone {
         /// The device.
         name: String,
@@ -25,7 +27,9 @@ pub enum CardError {
         got: u32,
     },
     /// The register map is another.
-    #[error("{name}: register map version {want} wanted, the card has {got}; use the driver that came with its build")]
+    #[error(
+        "{name}: register map version {want} wanted, the card has {got}; use the driver that came with its build"
+    )]
     MapVersion {
         /// The device.
         name: String,
@@ -35,7 +39,9 @@ pub enum CardError {
         got: u32,
     },
     /// The image does not fit.
-    #[error("{name}: firmware image of 1 to {max} bytes wanted, this one has {got}; was it built for this card?")]
+    #[error(
+        "{name}: firmware image of 1 to {max} bytes wanted, this one has {got}; was it built for this card?"
+    )]
     ImageSize {
         /// The device.
         name: String,
@@ -45,7 +51,9 @@ pub enum CardError {
         max: usize,
     },
     /// Loading stopped somewhere.
-    #[error("{name}: the load address should have reached {want:#x}, but is {got:#x}; reset the card and try again")]
+    #[error(
+        "{name}: the load address should have reached {want:#x}, but is {got:#x}; reset the card and try again"
+    )]
     Load {
         /// The device.
         name: String,
@@ -55,7 +63,9 @@ pub enum CardError {
         got: usize,
     },
     /// The firmware says that it failed.
-    #[error("{name}: the firmware stopped with status {status} (watchdogs expired: {watchdogs:#x}); its log says why")]
+    #[error(
+        "{name}: the firmware stopped with status {status} (watchdogs expired: {watchdogs:#x}); its log says why"
+    )]
     Firmware {
         /// The device.
         name: String,
@@ -65,7 +75,9 @@ pub enum CardError {
         watchdogs: u32,
     },
     /// The firmware does not get ready.
-    #[error("{name}: waited {limit:?} for firmware status 1 (ready), but it is {status} (watchdogs expired: {watchdogs:#x}); is the image right for this card?")]
+    #[error(
+        "{name}: waited {limit:?} for firmware status 1 (ready), but it is {status} (watchdogs expired: {watchdogs:#x}); is the image right for this card?"
+    )]
     NotReady {
         /// The device.
         name: String,
@@ -91,7 +103,9 @@ pub enum CardError {
         result: u32,
     },
     /// A completion that says nothing known.
-    #[error("{name}: {opcode:?} ended with status {status}, which this driver does not know; versions differ")]
+    #[error(
+        "{name}: {opcode:?} ended with status {status}, which this driver does not know; versions differ"
+    )]
     UnknownStatus {
         /// The device.
         name: String,
@@ -101,7 +115,9 @@ pub enum CardError {
         status: u16,
     },
     /// A command was not completed.
-    #[error("{name}: {opcode:?} was not completed within {limit:?} (firmware status {status}, watchdogs expired: {watchdogs:#x})")]
+    #[error(
+        "{name}: {opcode:?} was not completed within {limit:?} (firmware status {status}, watchdogs expired: {watchdogs:#x})"
+    )]
     Silent {
         /// The device.
         name: String,

@@ -12,6 +12,7 @@ use sluice_regs::{MAGIC, MAP_VERSION, bar0_regs as bar0};
 use sluice_wire::mgmt::CardInfo;
 
 pub use commands::Info;
+pub(crate) use commands::nqn_field;
 pub use error::CardError;
 pub use queue::CardEvent;
 
@@ -77,7 +78,11 @@ impl<D: Device> Card<D> {
         bar.write32(bar0::CTRL_OFFSET.into(), RUN)?;
         wait_ready(&device, options.boot_timeout)?;
         bar.write32(bar0::QUEUE_ENABLE_OFFSET.into(), 1)?;
-        let mut card = Self { device, queue, info: Info::default() };
+        let mut card = Self {
+            device,
+            queue,
+            info: Info::default(),
+        };
         card.info = card.identify()?;
         log::info!(
             "{}: firmware {} ready, {} cores, {} SSDs, {} controllers at most",
@@ -138,7 +143,10 @@ impl<D: Device> Card<D> {
     fn set_mac(&self, mac: [u8; 6], mtu: u16) -> Result<(), CardError> {
         let bar = self.device.bar(0)?;
         let [a, b, c, d, e, f] = mac;
-        bar.write32(bar0::MAC_HI_OFFSET.into(), u16::from_be_bytes([a, b]).into())?;
+        bar.write32(
+            bar0::MAC_HI_OFFSET.into(),
+            u16::from_be_bytes([a, b]).into(),
+        )?;
         bar.write32(bar0::MAC_LO_OFFSET.into(), u32::from_be_bytes([c, d, e, f]))?;
         bar.write32(bar0::MTU_OFFSET.into(), mtu.into())?;
         Ok(())
@@ -152,11 +160,19 @@ fn identify<D: Device>(device: &D) -> Result<(), CardError> {
         return Err(CardError::Gone { name });
     }
     if magic != MAGIC {
-        return Err(CardError::NotACard { name, want: MAGIC, got: magic });
+        return Err(CardError::NotACard {
+            name,
+            want: MAGIC,
+            got: magic,
+        });
     }
     let version = bar.read32(bar0::MAP_VERSION_OFFSET.into())?;
     if version != MAP_VERSION {
-        return Err(CardError::MapVersion { name, want: MAP_VERSION, got: version });
+        return Err(CardError::MapVersion {
+            name,
+            want: MAP_VERSION,
+            got: version,
+        });
     }
     Ok(())
 }
@@ -166,7 +182,11 @@ fn load<D: Device>(device: &D, image: &[u8]) -> Result<(), CardError> {
     let bar = device.bar(0)?;
     let room = bar.read32(bar0::TCM_SIZE_OFFSET.into())? as usize;
     if image.is_empty() || image.len() > room {
-        return Err(CardError::ImageSize { name: device.name().into(), got: image.len(), max: room });
+        return Err(CardError::ImageSize {
+            name: device.name().into(),
+            got: image.len(),
+            max: room,
+        });
     }
     bar.write32(bar0::LOAD_ADDR_OFFSET.into(), 0)?;
     for chunk in image.chunks(4) {
@@ -178,7 +198,11 @@ fn load<D: Device>(device: &D, image: &[u8]) -> Result<(), CardError> {
     let got = bar.read32(bar0::LOAD_ADDR_OFFSET.into())? as usize;
     // The address register has 20 bits, the memory may fill them.
     if got != want & 0xF_FFFF {
-        return Err(CardError::Load { name: device.name().into(), want, got });
+        return Err(CardError::Load {
+            name: device.name().into(),
+            want,
+            got,
+        });
     }
     Ok(())
 }
@@ -198,10 +222,19 @@ fn wait_ready<D: Device>(device: &D, limit: Duration) -> Result<(), CardError> {
         }
         let watchdogs = bar.read32(bar0::WATCHDOG_OFFSET.into())?;
         if status > READY {
-            return Err(CardError::Firmware { name: name(), status, watchdogs });
+            return Err(CardError::Firmware {
+                name: name(),
+                status,
+                watchdogs,
+            });
         }
         if clock.now() >= give_up {
-            return Err(CardError::NotReady { name: name(), limit, status, watchdogs });
+            return Err(CardError::NotReady {
+                name: name(),
+                limit,
+                status,
+                watchdogs,
+            });
         }
         clock.sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(5));

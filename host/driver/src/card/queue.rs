@@ -56,7 +56,13 @@ pub(super) struct Request<'a> {
 
 impl Request<'_> {
     pub fn new(opcode: Opcode, index: u32) -> Self {
-        Self { opcode, index, args: &[], send: &[], receive: 0 }
+        Self {
+            opcode,
+            index,
+            args: &[],
+            send: &[],
+            receive: 0,
+        }
     }
 }
 
@@ -101,7 +107,8 @@ impl HostQueuePair {
         request: &Request<'_>,
     ) -> Result<(Completion, Vec<u8>), CardError> {
         self.cid = (self.cid + 1) & !EVENT_CID;
-        self.data.write(0, &vec![0; request.receive.max(request.send.len())])?;
+        self.data
+            .write(0, &vec![0; request.receive.max(request.send.len())])?;
         self.data.write(0, request.send)?;
         self.send(device, request, self.cid)?;
         let completion = self.wait(device, request.opcode)?;
@@ -111,9 +118,21 @@ impl HostQueuePair {
             Some(Status::Success) => {}
             Some(status) => {
                 let result = completion.result.get();
-                return Err(CardError::Refused { name, opcode, index, status, result });
+                return Err(CardError::Refused {
+                    name,
+                    opcode,
+                    index,
+                    status,
+                    result,
+                });
             }
-            None => return Err(CardError::UnknownStatus { name, opcode, status: code }),
+            None => {
+                return Err(CardError::UnknownStatus {
+                    name,
+                    opcode,
+                    status: code,
+                });
+            }
         }
         let mut data = vec![0; request.receive];
         self.data.read(0, &mut data)?;
@@ -121,7 +140,11 @@ impl HostQueuePair {
     }
 
     /// The next event; waits for at most `timeout`.
-    pub fn event<D: Device>(&mut self, device: &D, timeout: Duration) -> Result<Option<CardEvent>, CardError> {
+    pub fn event<D: Device>(
+        &mut self,
+        device: &D,
+        timeout: Duration,
+    ) -> Result<Option<CardEvent>, CardError> {
         let give_up = device.clock().now() + timeout;
         loop {
             self.listen(device)?;
@@ -145,7 +168,12 @@ impl HostQueuePair {
         Ok(())
     }
 
-    fn send<D: Device>(&mut self, device: &D, request: &Request<'_>, cid: u16) -> Result<(), CardError> {
+    fn send<D: Device>(
+        &mut self,
+        device: &D,
+        request: &Request<'_>,
+        cid: u16,
+    ) -> Result<(), CardError> {
         let mut command = Command::new_zeroed();
         command.opcode = request.opcode as u8;
         command.cid.set(cid);
@@ -158,9 +186,12 @@ impl HostQueuePair {
         for (to, from) in command.args.iter_mut().zip(request.args) {
             to.set(*from);
         }
-        self.sq.write(usize::from(self.tail) * SQE, command.as_bytes())?;
+        self.sq
+            .write(usize::from(self.tail) * SQE, command.as_bytes())?;
         self.tail = (self.tail + 1) % ENTRIES;
-        device.bar(0)?.write32(bar0::SQ_TAIL_OFFSET.into(), self.tail.into())?;
+        device
+            .bar(0)?
+            .write32(bar0::SQ_TAIL_OFFSET.into(), self.tail.into())?;
         Ok(())
     }
 
@@ -172,7 +203,11 @@ impl HostQueuePair {
                 if completion.cid.get() == self.cid {
                     return Ok(completion);
                 }
-                log::warn!("{}: completion for command {} nobody sent", device.name(), completion.cid.get());
+                log::warn!(
+                    "{}: completion for command {} nobody sent",
+                    device.name(),
+                    completion.cid.get()
+                );
             }
             if device.clock().now() >= give_up {
                 let bar = device.bar(0)?;
@@ -182,7 +217,13 @@ impl HostQueuePair {
                 if all_ones32(status) {
                     return Err(CardError::Gone { name });
                 }
-                return Err(CardError::Silent { name, opcode, limit, status, watchdogs });
+                return Err(CardError::Silent {
+                    name,
+                    opcode,
+                    limit,
+                    status,
+                    watchdogs,
+                });
             }
             self.pause(device, SLICE)?;
         }
@@ -215,9 +256,14 @@ impl HostQueuePair {
             }
             self.listening = false;
             if completion.status.get() >> 1 == Status::Success as u16 {
-                self.events.push_back(event(completion.result.get(), completion.result2.get()));
+                self.events
+                    .push_back(event(completion.result.get(), completion.result2.get()));
             } else {
-                log::warn!("{}: NextEvent ended with status {}", device.name(), completion.status.get() >> 1);
+                log::warn!(
+                    "{}: NextEvent ended with status {}",
+                    device.name(),
+                    completion.status.get() >> 1
+                );
             }
         }
     }
@@ -225,8 +271,16 @@ impl HostQueuePair {
 
 fn event(code: u32, subject: u32) -> CardEvent {
     use Event::{HostConnected, HostDisconnected, HostLost, HostRefused, SsdTimeout};
-    [SsdTimeout, HostConnected, HostDisconnected, HostLost, HostRefused]
-        .into_iter()
-        .find(|e| *e as u32 == code)
-        .map_or(CardEvent::Unknown(code, subject), |e| CardEvent::Known(e, subject))
+    [
+        SsdTimeout,
+        HostConnected,
+        HostDisconnected,
+        HostLost,
+        HostRefused,
+    ]
+    .into_iter()
+    .find(|e| *e as u32 == code)
+    .map_or(CardEvent::Unknown(code, subject), |e| {
+        CardEvent::Known(e, subject)
+    })
 }

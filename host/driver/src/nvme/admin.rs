@@ -56,14 +56,23 @@ impl AdminQueue {
     }
 
     /// A page of Identify data.
-    pub fn identify<D: Device>(&mut self, device: &D, cns: u8, nsid: u32) -> Result<[u8; DATA], SsdError> {
+    pub fn identify<D: Device>(
+        &mut self,
+        device: &D,
+        cns: u8,
+        nsid: u32,
+    ) -> Result<[u8; DATA], SsdError> {
         let mut sqe = Sqe::new(AdminOpcode::Identify as u8, 0, nsid);
         sqe.cdw10.set(cns.into());
         self.with_data(device, "Identify", sqe)
     }
 
     pub fn smart<D: Device>(&mut self, device: &D) -> Result<SmartLog, SsdError> {
-        let mut sqe = Sqe::new(AdminOpcode::GetLogPage as u8, 0, sluice_wire::nvme::NSID_ALL);
+        let mut sqe = Sqe::new(
+            AdminOpcode::GetLogPage as u8,
+            0,
+            sluice_wire::nvme::NSID_ALL,
+        );
         let dwords_z = size_of::<SmartLog>() as u32 / 4 - 1;
         sqe.cdw10.set(u32::from(page::SMART) | dwords_z << 16);
         let data = self.with_data(device, "Get Log Page (SMART)", sqe)?;
@@ -81,33 +90,52 @@ impl AdminQueue {
         sqe.cdw10.set(feature::QUEUES.into());
         sqe.cdw11.set(count.0);
         let granted = QueueCount(self.execute(device, "Set Features (Number of Queues)", sqe)?);
-        Ok(granted.submission_z().min(granted.completion_z()).saturating_add(1))
+        Ok(granted
+            .submission_z()
+            .min(granted.completion_z())
+            .saturating_add(1))
     }
 
-    pub fn create_cq<D: Device>(&mut self, device: &D, qid: u16, bus: u64, entries: u16) -> Result<(), SsdError> {
+    pub fn create_cq<D: Device>(
+        &mut self,
+        device: &D,
+        qid: u16,
+        bus: u64,
+        entries: u16,
+    ) -> Result<(), SsdError> {
         let mut sqe = queue_command(AdminOpcode::CreateCq, qid, bus, entries);
         // PC; interrupts off.
         sqe.cdw11.set(1);
-        self.execute(device, "Create I/O Completion Queue", sqe).map(drop)
+        self.execute(device, "Create I/O Completion Queue", sqe)
+            .map(drop)
     }
 
-    pub fn create_sq<D: Device>(&mut self, device: &D, qid: u16, bus: u64, entries: u16) -> Result<(), SsdError> {
+    pub fn create_sq<D: Device>(
+        &mut self,
+        device: &D,
+        qid: u16,
+        bus: u64,
+        entries: u16,
+    ) -> Result<(), SsdError> {
         let mut sqe = queue_command(AdminOpcode::CreateSq, qid, bus, entries);
         // PC; its completion queue has the same identifier.
         sqe.cdw11.set(1 | u32::from(qid) << 16);
-        self.execute(device, "Create I/O Submission Queue", sqe).map(drop)
+        self.execute(device, "Create I/O Submission Queue", sqe)
+            .map(drop)
     }
 
     pub fn delete_sq<D: Device>(&mut self, device: &D, qid: u16) -> Result<(), SsdError> {
         let mut sqe = Sqe::new(AdminOpcode::DeleteSq as u8, 0, 0);
         sqe.cdw10.set(qid.into());
-        self.execute(device, "Delete I/O Submission Queue", sqe).map(drop)
+        self.execute(device, "Delete I/O Submission Queue", sqe)
+            .map(drop)
     }
 
     pub fn delete_cq<D: Device>(&mut self, device: &D, qid: u16) -> Result<(), SsdError> {
         let mut sqe = Sqe::new(AdminOpcode::DeleteCq as u8, 0, 0);
         sqe.cdw10.set(qid.into());
-        self.execute(device, "Delete I/O Completion Queue", sqe).map(drop)
+        self.execute(device, "Delete I/O Completion Queue", sqe)
+            .map(drop)
     }
 
     pub fn abort<D: Device>(&mut self, device: &D, sqid: u16, cid: u16) -> Result<bool, SsdError> {
@@ -131,17 +159,28 @@ impl AdminQueue {
     }
 
     /// Sends a command and waits for it; gives dword 0 of the completion.
-    fn execute<D: Device>(&mut self, device: &D, command: &'static str, mut sqe: Sqe) -> Result<u32, SsdError> {
+    fn execute<D: Device>(
+        &mut self,
+        device: &D,
+        command: &'static str,
+        mut sqe: Sqe,
+    ) -> Result<u32, SsdError> {
         self.cid = self.cid.wrapping_add(1);
         sqe.cid.set(self.cid);
         self.sq.write(usize::from(self.tail) * SQE, sqe.bytes())?;
         self.tail = (self.tail + 1) % ENTRIES;
-        device.bar(0)?.write32(register::DOORBELLS.into(), self.tail.into())?;
+        device
+            .bar(0)?
+            .write32(register::DOORBELLS.into(), self.tail.into())?;
         let cqe = self.wait(device, command)?;
         let name = device.name().to_string();
         match cqe.status() {
             s if s.is_ok() => Ok(cqe.result.get() as u32),
-            status => Err(SsdError::Command { name, command, status }),
+            status => Err(SsdError::Command {
+                name,
+                command,
+                status,
+            }),
         }
     }
 
@@ -155,15 +194,26 @@ impl AdminQueue {
                 if cqe.cid.get() == self.cid && cqe.sq_id.get() == 0 {
                     return Ok(cqe);
                 }
-                log::warn!("{}: completion for command {} nobody sent, dropped", device.name(), cqe.cid.get());
+                log::warn!(
+                    "{}: completion for command {} nobody sent, dropped",
+                    device.name(),
+                    cqe.cid.get()
+                );
             }
             let csts = status(device)?;
             let name = || device.name().to_string();
             if csts.cfs() {
-                return Err(SsdError::Fatal { name: name(), csts: csts.0 });
+                return Err(SsdError::Fatal {
+                    name: name(),
+                    csts: csts.0,
+                });
             }
             if clock.now() >= give_up {
-                return Err(SsdError::Silent { name: name(), command, limit });
+                return Err(SsdError::Silent {
+                    name: name(),
+                    command,
+                    limit,
+                });
             }
             if self.options.interrupts {
                 // A lost interrupt costs a pause, not the command.
@@ -187,7 +237,10 @@ impl AdminQueue {
         if self.head == ENTRIES {
             (self.head, self.phase) = (0, !self.phase);
         }
-        device.bar(0)?.write32(u64::from(register::DOORBELLS) + self.stride, self.head.into())?;
+        device.bar(0)?.write32(
+            u64::from(register::DOORBELLS) + self.stride,
+            self.head.into(),
+        )?;
         Ok(Some(cqe))
     }
 }
@@ -198,4 +251,3 @@ fn queue_command(opcode: AdminOpcode, qid: u16, bus: u64, entries: u16) -> Sqe {
     sqe.cdw10.set(u32::from(qid) | u32::from(entries - 1) << 16);
     sqe
 }
-

@@ -9,7 +9,9 @@ use sluice_wire::nvme::Status;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SsdError {
     /// Registers read as all ones.
-    #[error("{name}: the SSD is gone (all ones while {doing}); was it pulled, or has its link failed?")]
+    #[error(
+        "{name}: the SSD is gone (all ones while {doing}); was it pulled, or has its link failed?"
+    )]
     Gone {
         /// The device.
         name: String,
@@ -25,7 +27,9 @@ pub enum SsdError {
         csts: u32,
     },
     /// A wait ran out.
-    #[error("{name}: waited {limit:?} for {what}, but CSTS is still {csts:#x}; power-cycle the SSD")]
+    #[error(
+        "{name}: waited {limit:?} for {what}, but CSTS is still {csts:#x}; power-cycle the SSD"
+    )]
     NotInTime {
         /// The device.
         name: String,
@@ -37,7 +41,9 @@ pub enum SsdError {
         csts: u32,
     },
     /// Not the NVM command set.
-    #[error("{name}: the controller does not offer the NVM command set (CAP.CSS {css:#x}); it is not a usable SSD")]
+    #[error(
+        "{name}: the controller does not offer the NVM command set (CAP.CSS {css:#x}); it is not a usable SSD"
+    )]
     NoNvm {
         /// The device.
         name: String,
@@ -45,7 +51,9 @@ pub enum SsdError {
         css: u8,
     },
     /// Pages are too large.
-    #[error("{name}: memory pages of 4096 bytes wanted, but the smallest this controller takes are {min} bytes")]
+    #[error(
+        "{name}: memory pages of 4096 bytes wanted, but the smallest this controller takes are {min} bytes"
+    )]
     PageSize {
         /// The device.
         name: String,

@@ -47,7 +47,11 @@ pub struct SsdNamespace {
     pub uuid: [u8; 16],
 }
 
-pub(super) fn identify<D: Device>(device: &D, admin: &mut AdminQueue, cap: Cap) -> Result<SsdInfo, SsdError> {
+pub(super) fn identify<D: Device>(
+    device: &D,
+    admin: &mut AdminQueue,
+    cap: Cap,
+) -> Result<SsdInfo, SsdError> {
     let page = admin.identify(device, cns::CONTROLLER, 0)?;
     let id = IdentifyController::ref_from_bytes(&page).expect("same size, no alignment");
     let mut info = SsdInfo {
@@ -55,7 +59,11 @@ pub(super) fn identify<D: Device>(device: &D, admin: &mut AdminQueue, cap: Cap) 
         model: text(&id.mn),
         firmware: text(&id.fr),
         // Beyond 2 GiB it limits nothing here.
-        max_transfer: if (1..19).contains(&id.mdts) { 4096 << id.mdts } else { 0 },
+        max_transfer: if (1..19).contains(&id.mdts) {
+            4096 << id.mdts
+        } else {
+            0
+        },
         oncs: id.oncs.get(),
         vwc: id.vwc,
         max_entries: u32::from(cap.mqes_z()) + 1,
@@ -65,7 +73,12 @@ pub(super) fn identify<D: Device>(device: &D, admin: &mut AdminQueue, cap: Cap) 
     loop {
         let page = admin.identify(device, cns::ACTIVE_LIST, last)?;
         let list = NamespaceList::ref_from_bytes(&page).expect("same size, no alignment");
-        let ids: Vec<u32> = list.nsid.iter().map(|n| n.get()).take_while(|n| *n > last).collect();
+        let ids: Vec<u32> = list
+            .nsid
+            .iter()
+            .map(|n| n.get())
+            .take_while(|n| *n > last)
+            .collect();
         for nsid in &ids {
             info.namespaces.extend(namespace(device, admin, *nsid)?);
         }
@@ -129,8 +142,17 @@ fn uuid(list: &[u8]) -> Option<[u8; 16]> {
 
 /// ASCII without its padding; anything else becomes `?`.
 fn text(bytes: &[u8]) -> String {
-    let printable = |b: &u8| if (0x20..0x7F).contains(b) { char::from(*b) } else { '?' };
-    let end = bytes.iter().rposition(|b| *b != b' ' && *b != 0).map_or(0, |i| i + 1);
+    let printable = |b: &u8| {
+        if (0x20..0x7F).contains(b) {
+            char::from(*b)
+        } else {
+            '?'
+        }
+    };
+    let end = bytes
+        .iter()
+        .rposition(|b| *b != b' ' && *b != 0)
+        .map_or(0, |i| i + 1);
     bytes[..end].iter().map(printable).collect()
 }
 

@@ -30,7 +30,11 @@ pub struct SsdOptions {
 
 impl Default for SsdOptions {
     fn default() -> Self {
-        Self { interrupts: true, admin_timeout: Duration::from_secs(10), queues: 1 }
+        Self {
+            interrupts: true,
+            admin_timeout: Duration::from_secs(10),
+            queues: 1,
+        }
     }
 }
 
@@ -46,6 +50,15 @@ pub struct Ssd<D: Device> {
     queues: Vec<u16>,
 }
 
+impl<D: Device> std::fmt::Debug for Ssd<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut f = f.debug_struct("Ssd");
+        f.field("name", &self.device.name())
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<D: Device> Ssd<D> {
     /// Resets the controller, enables it and asks what it is.
     ///
@@ -59,7 +72,14 @@ impl<D: Device> Ssd<D> {
         disable(&device, cap)?;
         let admin = AdminQueue::new(&device, cap, options)?;
         enable(&device, cap, &admin)?;
-        let mut ssd = Self { info: SsdInfo::default(), device, cap, admin, granted: 0, queues: Vec::new() };
+        let mut ssd = Self {
+            info: SsdInfo::default(),
+            device,
+            cap,
+            admin,
+            granted: 0,
+            queues: Vec::new(),
+        };
         ssd.granted = ssd.admin.set_queue_count(&ssd.device, options.queues)?;
         ssd.info = identify::identify(&ssd.device, &mut ssd.admin, cap)?;
         let info = &ssd.info;
@@ -80,6 +100,11 @@ impl<D: Device> Ssd<D> {
     #[must_use]
     pub fn info(&self) -> &SsdInfo {
         &self.info
+    }
+
+    /// Gives the device back as it is.
+    pub fn into_device(self) -> D {
+        self.device
     }
 
     /// The device under it.
@@ -114,13 +139,27 @@ impl<D: Device> Ssd<D> {
     ///
     /// # Errors
     /// [`SsdError`]; a completion queue without its submission queue is deleted again.
-    pub fn create_queue_pair(&mut self, qid: u16, sq: u64, cq: u64, entries: u16) -> Result<(), SsdError> {
+    pub fn create_queue_pair(
+        &mut self,
+        qid: u16,
+        sq: u64,
+        cq: u64,
+        entries: u16,
+    ) -> Result<(), SsdError> {
         if qid == 0 || qid > self.granted {
-            return Err(SsdError::Queues { name: self.name(), want: qid, granted: self.granted });
+            return Err(SsdError::Queues {
+                name: self.name(),
+                want: qid,
+                granted: self.granted,
+            });
         }
         if entries < 2 || u32::from(entries) > self.info.max_entries {
             let max = self.info.max_entries;
-            return Err(SsdError::QueueEntries { name: self.name(), want: entries, max });
+            return Err(SsdError::QueueEntries {
+                name: self.name(),
+                want: entries,
+                max,
+            });
         }
         self.admin.create_cq(&self.device, qid, cq, entries)?;
         if let Err(e) = self.admin.create_sq(&self.device, qid, sq, entries) {
@@ -166,7 +205,10 @@ impl<D: Device> Ssd<D> {
     pub fn check(&self) -> Result<(), SsdError> {
         let csts = status(&self.device)?;
         if csts.cfs() {
-            return Err(SsdError::Fatal { name: self.name(), csts: csts.0 });
+            return Err(SsdError::Fatal {
+                name: self.name(),
+                csts: csts.0,
+            });
         }
         Ok(())
     }
@@ -192,7 +234,12 @@ impl<D: Device> Ssd<D> {
         cc.set_shn(1);
         self.device.bar(0)?.write32(register::CC.into(), cc.0)?;
         // RTD3E says how long; without it this is generous.
-        wait(&self.device, Duration::from_secs(30), "CSTS.SHST to become 2 (shut down)", |c| c.shst() == 2)?;
+        wait(
+            &self.device,
+            Duration::from_secs(30),
+            "CSTS.SHST to become 2 (shut down)",
+            |c| c.shst() == 2,
+        )?;
         disable(&self.device, self.cap)?;
         Ok(self.device)
     }
@@ -206,17 +253,31 @@ fn capabilities<D: Device>(device: &D) -> Result<Cap, SsdError> {
     let (name, bar) = (device.name().to_string(), device.bar(0)?);
     let cap = bar.read64(register::CAP.into())?;
     if all_ones64(cap) {
-        return Err(SsdError::Gone { name, doing: "reading CAP" });
+        return Err(SsdError::Gone {
+            name,
+            doing: "reading CAP",
+        });
     }
     let cap = Cap(cap);
     if cap.css() & 0b100_0001 == 0 {
-        return Err(SsdError::NoNvm { name, css: cap.css() });
+        return Err(SsdError::NoNvm {
+            name,
+            css: cap.css(),
+        });
     }
     if cap.mpsmin() != 0 {
-        return Err(SsdError::PageSize { name, min: 4096 << cap.mpsmin() });
+        return Err(SsdError::PageSize {
+            name,
+            min: 4096 << cap.mpsmin(),
+        });
     }
     let version = Version(bar.read32(register::VS.into())?);
-    log::debug!("{name}: NVMe {}.{}, CAP {:#x}", version.major(), version.minor(), cap.0);
+    log::debug!(
+        "{name}: NVMe {}.{}, CAP {:#x}",
+        version.major(),
+        version.minor(),
+        cap.0
+    );
     Ok(cap)
 }
 
@@ -224,7 +285,10 @@ fn capabilities<D: Device>(device: &D) -> Result<Cap, SsdError> {
 fn status<D: Device>(device: &D) -> Result<Csts, SsdError> {
     let csts = device.bar(0)?.read32(register::CSTS.into())?;
     if all_ones32(csts) {
-        return Err(SsdError::Gone { name: device.name().into(), doing: "reading CSTS" });
+        return Err(SsdError::Gone {
+            name: device.name().into(),
+            doing: "reading CSTS",
+        });
     }
     Ok(Csts(csts))
 }
@@ -250,7 +314,12 @@ fn wait<D: Device>(
         }
         if clock.now() >= give_up {
             let name = device.name().into();
-            return Err(SsdError::NotInTime { name, what, limit, csts: csts.0 });
+            return Err(SsdError::NotInTime {
+                name,
+                what,
+                limit,
+                csts: csts.0,
+            });
         }
         clock.sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
@@ -263,14 +332,18 @@ fn disable<D: Device>(device: &D, cap: Cap) -> Result<(), SsdError> {
     let csts = status(device)?;
     // A controller on its way up may not be turned back (Base, section 3.1.4.6).
     if cc.en() && !csts.rdy() && !csts.cfs() {
-        let _ = wait(device, ready_timeout(cap), "CSTS.RDY to become 1", |c| c.rdy() || c.cfs());
+        let _ = wait(device, ready_timeout(cap), "CSTS.RDY to become 1", |c| {
+            c.rdy() || c.cfs()
+        });
     }
     if cc.en() {
         cc.set_en(false);
         cc.set_shn(0);
         bar.write32(register::CC.into(), cc.0)?;
     }
-    wait(device, ready_timeout(cap), "CSTS.RDY to become 0", |c| !c.rdy())
+    wait(device, ready_timeout(cap), "CSTS.RDY to become 0", |c| {
+        !c.rdy()
+    })
 }
 
 fn enable<D: Device>(device: &D, cap: Cap, admin: &AdminQueue) -> Result<(), SsdError> {
@@ -290,10 +363,15 @@ fn enable<D: Device>(device: &D, cap: Cap, admin: &AdminQueue) -> Result<(), Ssd
     cc.set_en(true);
     bar.write32(register::CC.into(), cc.0)?;
     let limit = ready_timeout(cap);
-    wait(device, limit, "CSTS.RDY to become 1 after CC.EN", |c| c.rdy() || c.cfs())?;
+    wait(device, limit, "CSTS.RDY to become 1 after CC.EN", |c| {
+        c.rdy() || c.cfs()
+    })?;
     let csts = status(device)?;
     if csts.cfs() {
-        return Err(SsdError::Fatal { name: device.name().into(), csts: csts.0 });
+        return Err(SsdError::Fatal {
+            name: device.name().into(),
+            csts: csts.0,
+        });
     }
     Ok(())
 }

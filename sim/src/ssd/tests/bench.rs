@@ -57,9 +57,13 @@ impl World {
             match tlp {
                 Tlp::Write { addr, data } => self.write(addr, &data),
                 Tlp::Read { addr, len, tag } => {
-                    assert!(len as usize <= crate::fabric::MAX_PAYLOAD && addr % 4096 + u64::from(len) <= 4096);
+                    assert!(
+                        len as usize <= crate::fabric::MAX_PAYLOAD
+                            && addr % 4096 + u64::from(len) <= 4096
+                    );
                     let mut bytes = vec![0; len as usize];
-                    let there = self.host.read_bus(addr, &mut bytes) || self.card.read_bus(addr, &mut bytes);
+                    let there = self.host.read_bus(addr, &mut bytes)
+                        || self.card.read_bus(addr, &mut bytes);
                     let data = if there { Ok(bytes) } else { Err(BusError) };
                     self.send(Tlp::Completion { tag, data });
                 }
@@ -74,7 +78,8 @@ impl World {
 
     fn write(&mut self, addr: u64, data: &[u8]) {
         if addr & !0xFFF == MSI {
-            self.fired.push(u32::from_le_bytes(data.try_into().expect("a word")));
+            self.fired
+                .push(u32::from_le_bytes(data.try_into().expect("a word")));
         } else if !self.host.write_bus(addr, data) && !self.card.write_bus(addr, data) {
             self.stray += 1;
         }
@@ -87,7 +92,10 @@ impl World {
     /// A posted write by bus address to the SSD.
     pub fn write_ssd(&mut self, bus: u64, value: u32) {
         let addr = bus - SSD_BUS;
-        self.send(Tlp::Write { addr, data: value.to_le_bytes().to_vec() });
+        self.send(Tlp::Write {
+            addr,
+            data: value.to_le_bytes().to_vec(),
+        });
     }
 }
 
@@ -107,13 +115,26 @@ pub struct SimClock(Handle);
 pub fn device(world: &Handle) -> Sim {
     let w = || world.clone();
     let memory = world.borrow().host.clone();
-    Sim { world: w(), bar: SimBar(w()), irq: SimIrq(w(), Cell::new(0)), clock: SimClock(w()), memory }
+    Sim {
+        world: w(),
+        bar: SimBar(w()),
+        irq: SimIrq(w(), Cell::new(0)),
+        clock: SimClock(w()),
+        memory,
+    }
 }
 
 /// Brings the SSD up with the host driver.
 pub fn open(world: &Handle, queues: u16) -> Result<Driver<Sim>, SsdError> {
     let admin_timeout = Duration::from_millis(50);
-    Driver::open(device(world), SsdOptions { interrupts: true, admin_timeout, queues })
+    Driver::open(
+        device(world),
+        SsdOptions {
+            interrupts: true,
+            admin_timeout,
+            queues,
+        },
+    )
 }
 
 impl Device for Sim {
@@ -122,7 +143,14 @@ impl Device for Sim {
         "ssd0"
     }
     fn bar(&self, index: u8) -> Result<&dyn Bar, BarError> {
-        if index == 0 { Ok(&self.bar) } else { Err(BarError::Absent { device: "ssd0".into(), index }) }
+        if index == 0 {
+            Ok(&self.bar)
+        } else {
+            Err(BarError::Absent {
+                device: "ssd0".into(),
+                index,
+            })
+        }
     }
     fn dma(&self) -> &dyn Dma {
         &self.memory
@@ -146,11 +174,17 @@ impl Bar for SimBar {
         self.check(offset, 4)?;
         let mut world = self.0.borrow_mut();
         world.answer = None;
-        world.send(Tlp::Read { addr: offset, len: 4, tag: 0 });
+        world.send(Tlp::Read {
+            addr: offset,
+            len: 4,
+            tag: 0,
+        });
         for _ in 0..1000 {
             world.step();
             if let Some(answer) = world.answer.take() {
-                return Ok(answer.map_or(u32::MAX, |b| u32::from_le_bytes(b.try_into().expect("a word"))));
+                return Ok(answer.map_or(u32::MAX, |b| {
+                    u32::from_le_bytes(b.try_into().expect("a word"))
+                }));
             }
         }
         // The root port's completion timeout.
@@ -180,7 +214,10 @@ impl Irq for SimIrq {
     }
     fn wait(&self, vector: u16, timeout: Duration) -> Result<bool, IrqError> {
         if vector >= self.1.get() {
-            return Err(IrqError::NotArmed { vector, armed: self.1.get() });
+            return Err(IrqError::NotArmed {
+                vector,
+                armed: self.1.get(),
+            });
         }
         let mut world = self.0.borrow_mut();
         let until = world.now + timeout.as_nanos() as u64 / CLOCK_NS;

@@ -15,14 +15,37 @@ fn spoil(world: &mut World, opcode: AdminOpcode, fault: Fault) {
 
 #[test]
 fn bring_up_learns_what_the_ssd_is() {
-    let namespaces = vec![NamespaceSpec::memory(64 << 20, 12), NamespaceSpec::memory(32 << 20, 9)];
-    let latency = Latency { other: 500, jitter: 100, ..Latency::ZERO };
-    let w = world(SsdConfig { namespaces, mdts: 5, dstrd: 2, latency, ..SsdConfig::default() });
+    let namespaces = vec![
+        NamespaceSpec::memory(64 << 20, 12),
+        NamespaceSpec::memory(32 << 20, 9),
+    ];
+    let latency = Latency {
+        other: 500,
+        jitter: 100,
+        ..Latency::ZERO
+    };
+    let w = world(SsdConfig {
+        namespaces,
+        mdts: 5,
+        dstrd: 2,
+        latency,
+        ..SsdConfig::default()
+    });
     let ssd = open(&w, 4).expect("healthy");
     let info = ssd.info();
-    assert_eq!((info.serial.as_str(), info.model.as_str()), ("SLUICESIM0001", "Sluice simulated SSD"));
-    assert_eq!((info.max_transfer, info.max_entries, info.oncs), (128 << 10, 1024, 0b1111));
-    let shapes: Vec<_> = info.namespaces.iter().map(|n| (n.nsid, n.blocks, n.block_shift)).collect();
+    assert_eq!(
+        (info.serial.as_str(), info.model.as_str()),
+        ("SLUICESIM0001", "Sluice simulated SSD")
+    );
+    assert_eq!(
+        (info.max_transfer, info.max_entries, info.oncs),
+        (128 << 10, 1024, 0b1111)
+    );
+    let shapes: Vec<_> = info
+        .namespaces
+        .iter()
+        .map(|n| (n.nsid, n.blocks, n.block_shift))
+        .collect();
     assert_eq!(shapes, [(1, 16384, 12), (2, 65536, 9)]);
     assert_ne!(info.namespaces[0].uuid, info.namespaces[1].uuid);
     assert_ne!(info.namespaces[0].nguid, [0; 16]);
@@ -33,8 +56,12 @@ fn bring_up_learns_what_the_ssd_is() {
 #[test]
 fn polling_works_as_interrupts_do() {
     let w = world(SsdConfig::default());
-    let options = sluice_driver::nvme::SsdOptions { interrupts: false, ..Default::default() };
-    let mut ssd = sluice_driver::nvme::Ssd::open(super::bench::device(&w), options).expect("healthy");
+    let options = sluice_driver::nvme::SsdOptions {
+        interrupts: false,
+        ..Default::default()
+    };
+    let mut ssd =
+        sluice_driver::nvme::Ssd::open(super::bench::device(&w), options).expect("healthy");
     // More commands than the admin queue has entries: both queues wrap.
     for _ in 0..100 {
         assert_eq!(ssd.smart().expect("healthy").spare, 100);
@@ -48,24 +75,42 @@ fn queues_are_created_in_packet_memory_and_deleted() {
     let mut ssd = open(&w, 2).expect("healthy");
     for qid in 1..=2_u16 {
         let at = PM_BUS + 0x5C_0000 + u64::from(qid) * 0x4000;
-        ssd.create_queue_pair(qid, at, at + 0x2000, 128).expect("valid");
+        ssd.create_queue_pair(qid, at, at + 0x2000, 128)
+            .expect("valid");
     }
     assert_eq!(ssd.queues(), [1, 2]);
     let again = ssd.create_queue_pair(2, PM_BUS, PM_BUS + 4096, 16);
-    assert!(matches!(again, Err(SsdError::Command { status, .. }) if status.kind() == Status::INVALID_QUEUE_ID));
+    assert!(
+        matches!(again, Err(SsdError::Command { status, .. }) if status.kind() == Status::INVALID_QUEUE_ID)
+    );
     ssd.delete_queue_pair(1).expect("exists");
-    assert!(matches!(ssd.delete_queue_pair(1), Err(SsdError::Command { .. })));
+    assert!(matches!(
+        ssd.delete_queue_pair(1),
+        Err(SsdError::Command { .. })
+    ));
     ssd.shutdown().expect("healthy");
 }
 
 #[test]
 fn impossible_queues_are_refused_before_or_by_the_ssd() {
-    let w = world(SsdConfig { queue_entries: 64, io_queues: 1, ..SsdConfig::default() });
+    let w = world(SsdConfig {
+        queue_entries: 64,
+        io_queues: 1,
+        ..SsdConfig::default()
+    });
     let mut ssd = open(&w, 8).expect("healthy");
-    assert!(matches!(ssd.create_queue_pair(2, PM_BUS, PM_BUS, 16), Err(SsdError::Queues { granted: 1, .. })));
-    assert!(matches!(ssd.create_queue_pair(1, PM_BUS, PM_BUS, 65), Err(SsdError::QueueEntries { max: 64, .. })));
+    assert!(matches!(
+        ssd.create_queue_pair(2, PM_BUS, PM_BUS, 16),
+        Err(SsdError::Queues { granted: 1, .. })
+    ));
+    assert!(matches!(
+        ssd.create_queue_pair(1, PM_BUS, PM_BUS, 65),
+        Err(SsdError::QueueEntries { max: 64, .. })
+    ));
     let misaligned = ssd.create_queue_pair(1, PM_BUS, PM_BUS + 8, 16);
-    assert!(matches!(misaligned, Err(SsdError::Command { status, .. }) if status.kind() == Status::PRP_OFFSET));
+    assert!(
+        matches!(misaligned, Err(SsdError::Command { status, .. }) if status.kind() == Status::PRP_OFFSET)
+    );
     assert!(ssd.queues().is_empty());
 }
 
@@ -73,18 +118,32 @@ fn impossible_queues_are_refused_before_or_by_the_ssd() {
 fn a_submission_queue_that_fails_takes_its_completion_queue_with_it() {
     let w = world(SsdConfig::default());
     let mut ssd = open(&w, 1).expect("healthy");
-    spoil(&mut w.borrow_mut(), AdminOpcode::CreateSq, Fault::Status(Status::INTERNAL));
+    spoil(
+        &mut w.borrow_mut(),
+        AdminOpcode::CreateSq,
+        Fault::Status(Status::INTERNAL),
+    );
     assert!(ssd.create_queue_pair(1, PM_BUS, PM_BUS + 4096, 16).is_err());
     w.borrow_mut().ssd.inject(None);
-    ssd.create_queue_pair(1, PM_BUS, PM_BUS + 4096, 16).expect("nothing was left behind");
+    ssd.create_queue_pair(1, PM_BUS, PM_BUS + 4096, 16)
+        .expect("nothing was left behind");
 }
 
 #[test]
 fn an_ssd_that_never_gets_ready_is_reported_with_its_status() {
-    let w = world(SsdConfig { ready_delay: u64::MAX / 2, ..SsdConfig::default() });
+    let w = world(SsdConfig {
+        ready_delay: u64::MAX / 2,
+        ..SsdConfig::default()
+    });
     let error = open(&w, 1).err().expect("never ready");
-    assert!(matches!(error, SsdError::NotInTime { csts: 0, .. }), "{error}");
-    assert!(error.to_string().contains("CSTS.RDY to become 1"), "{error}");
+    assert!(
+        matches!(error, SsdError::NotInTime { csts: 0, .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("CSTS.RDY to become 1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -95,11 +154,27 @@ fn fatal_silent_failing_and_missing_ssds_are_told_apart() {
         spoil(&mut w.borrow_mut(), identify, fault);
         open(&w, 1).err().expect("faulty")
     };
-    assert!(matches!(attempt(Fault::Fatal), SsdError::Fatal { csts: 3, .. }));
-    assert!(matches!(attempt(Fault::Hang), SsdError::Silent { command: "Identify", .. }));
+    assert!(matches!(
+        attempt(Fault::Fatal),
+        SsdError::Fatal { csts: 3, .. }
+    ));
+    assert!(matches!(
+        attempt(Fault::Hang),
+        SsdError::Silent {
+            command: "Identify",
+            ..
+        }
+    ));
     assert!(matches!(attempt(Fault::Vanish), SsdError::Gone { .. }));
     let failed = attempt(Fault::Status(Status::INTERNAL));
-    assert!(matches!(failed, SsdError::Command { command: "Identify", status: Status::INTERNAL, .. }));
+    assert!(matches!(
+        failed,
+        SsdError::Command {
+            command: "Identify",
+            status: Status::INTERNAL,
+            ..
+        }
+    ));
     for gone in [Gone::BusError, Gone::Silent] {
         let w = world(SsdConfig::default());
         w.borrow_mut().ssd.vanish(gone);
@@ -110,9 +185,15 @@ fn fatal_silent_failing_and_missing_ssds_are_told_apart() {
 
 #[test]
 fn duplicate_and_phantom_completions_do_not_confuse_the_driver() {
-    for fault in [Fault::Duplicate, Fault::Phantom(0x7777), Fault::Delay(100_000)] {
+    for fault in [
+        Fault::Duplicate,
+        Fault::Phantom(0x7777),
+        Fault::Delay(100_000),
+    ] {
         let w = world(SsdConfig::default());
-        w.borrow_mut().ssd.inject(Some(Box::new(move |_| Some(fault))));
+        w.borrow_mut()
+            .ssd
+            .inject(Some(Box::new(move |_| Some(fault))));
         let mut ssd = open(&w, 1).expect("survives");
         assert_eq!(ssd.info().namespaces.len(), 1);
         assert!(ssd.smart().is_ok(), "{fault:?}");

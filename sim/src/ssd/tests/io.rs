@@ -20,7 +20,10 @@ struct Raw {
 
 impl Raw {
     fn enabled() -> Self {
-        let raw = Self { world: world(SsdConfig::default()), tail: 0 };
+        let raw = Self {
+            world: world(SsdConfig::default()),
+            tail: 0,
+        };
         raw.write(register::AQA, (ENTRIES - 1) | (ENTRIES - 1) << 16);
         raw.write(register::ASQ, ASQ as u32);
         raw.write(register::ASQ + 4, (ASQ >> 32) as u32);
@@ -33,12 +36,19 @@ impl Raw {
     }
 
     fn write(&self, offset: u32, value: u32) {
-        self.world.borrow_mut().write_ssd(SSD_BUS + u64::from(offset), value);
+        self.world
+            .borrow_mut()
+            .write_ssd(SSD_BUS + u64::from(offset), value);
     }
 
     fn csts(&self) -> Csts {
         let d = device(&self.world);
-        Csts(d.bar(0).expect("BAR0").read32(register::CSTS.into()).expect("inside"))
+        Csts(
+            d.bar(0)
+                .expect("BAR0")
+                .read32(register::CSTS.into())
+                .expect("inside"),
+        )
     }
 
     fn submit(&mut self, sqe: &Sqe) {
@@ -50,7 +60,12 @@ impl Raw {
 
     fn completion(&self, index: u64) -> Cqe {
         let mut bytes = [0; 16];
-        assert!(self.world.borrow().card.read_bus(ACQ + 16 * index, &mut bytes));
+        assert!(
+            self.world
+                .borrow()
+                .card
+                .read_bus(ACQ + 16 * index, &mut bytes)
+        );
         Cqe::read_from_bytes(&bytes).expect("16 bytes")
     }
 
@@ -87,7 +102,10 @@ fn a_full_completion_queue_holds_completions_back_until_the_head_moves() {
     raw.write(register::DOORBELLS + 4, 2);
     raw.steps(20);
     let last = raw.completion(3);
-    assert_eq!((last.cid.get(), last.phase(), last.status()), (3, true, Status::SUCCESS));
+    assert_eq!(
+        (last.cid.get(), last.phase(), last.status()),
+        (3, true, Status::SUCCESS)
+    );
 }
 
 #[test]
@@ -152,14 +170,24 @@ fn misaligned_prps_are_refused() {
         identify.set_prp(PM_BUS + prp1, PM_BUS + prp2);
         raw.submit(&identify);
         raw.steps(30);
-        assert_eq!(raw.completion(i as u64).status(), Status::PRP_OFFSET.no_retry());
+        assert_eq!(
+            raw.completion(i as u64).status(),
+            Status::PRP_OFFSET.no_retry()
+        );
     }
 }
 
 #[test]
 fn settings_that_make_no_sense_are_fatal() {
-    for (aqa, cc) in [(0, enable()), (0x001F_001F, Cc(enable().0 | 1 << 7)), (0x001F_001F, Cc(enable().0 | 7 << 4))] {
-        let raw = Raw { world: world(SsdConfig::default()), tail: 0 };
+    for (aqa, cc) in [
+        (0, enable()),
+        (0x001F_001F, Cc(enable().0 | 1 << 7)),
+        (0x001F_001F, Cc(enable().0 | 7 << 4)),
+    ] {
+        let raw = Raw {
+            world: world(SsdConfig::default()),
+            tail: 0,
+        };
         raw.write(register::AQA, aqa);
         raw.write(register::CC, cc.0);
         raw.steps(50);
@@ -170,7 +198,10 @@ fn settings_that_make_no_sense_are_fatal() {
 #[test]
 fn a_reset_in_the_middle_of_commands_leaves_nothing_behind() {
     let mut raw = Raw::enabled();
-    raw.world.borrow_mut().ssd.inject(Some(Box::new(|_| Some(Fault::Delay(2_000)))));
+    raw.world
+        .borrow_mut()
+        .ssd
+        .inject(Some(Box::new(|_| Some(Fault::Delay(2_000)))));
     for cid in 0..3 {
         raw.submit(&features(cid));
     }
@@ -179,7 +210,11 @@ fn a_reset_in_the_middle_of_commands_leaves_nothing_behind() {
     raw.steps(100);
     let mut written = [[0xFF; 16]; 4];
     for (i, entry) in written.iter_mut().enumerate() {
-        *entry = raw.completion(i as u64).as_bytes().try_into().expect("16 bytes");
+        *entry = raw
+            .completion(i as u64)
+            .as_bytes()
+            .try_into()
+            .expect("16 bytes");
     }
     assert_eq!(written, [[0; 16]; 4]);
 }

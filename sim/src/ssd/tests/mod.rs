@@ -5,3 +5,4 @@ mod driver;
 mod firmware;
 mod io;
 mod prp;
+mod rig;

@@ -12,7 +12,12 @@ use crate::ssd::pointers::{Extent, Step, Walk};
 const PAGE: u64 = 4096;
 
 /// Runs a walk over a memory of 8-byte words; what is not there reads as `otherwise`.
-fn run(sqe: &Sqe, len: u32, memory: &HashMap<u64, u64>, otherwise: u64) -> (Result<Vec<Extent>, Status>, usize) {
+fn run(
+    sqe: &Sqe,
+    len: u32,
+    memory: &HashMap<u64, u64>,
+    otherwise: u64,
+) -> (Result<Vec<Extent>, Status>, usize) {
     let (mut walk, mut step) = Walk::start(sqe, len, PAGE);
     let mut fetches = 0;
     loop {
@@ -23,7 +28,9 @@ fn run(sqe: &Sqe, len: u32, memory: &HashMap<u64, u64>, otherwise: u64) -> (Resu
                 fetches += 1;
                 assert!(len > 0 && len <= 4096 && fetches < 20_000);
                 let words = (0..u64::from(len) / 8).map(|i| memory.get(&(addr + 8 * i)).copied());
-                let bytes: Vec<u8> = words.flat_map(|w| w.unwrap_or(otherwise).to_le_bytes()).collect();
+                let bytes: Vec<u8> = words
+                    .flat_map(|w| w.unwrap_or(otherwise).to_le_bytes())
+                    .collect();
                 step = walk.feed(&bytes);
             }
         }
@@ -36,7 +43,10 @@ fn total(extents: &[Extent]) -> u64 {
 
 /// The address of every page-bounded piece, as a host would list them.
 fn bytes_of(extents: &[Extent]) -> Vec<u64> {
-    extents.iter().flat_map(|e| (e.addr..e.addr + u64::from(e.len)).step_by(4)).collect()
+    extents
+        .iter()
+        .flat_map(|e| (e.addr..e.addr + u64::from(e.len)).step_by(4))
+        .collect()
 }
 
 proptest! {
@@ -162,8 +172,14 @@ fn a_segment_that_points_to_itself_is_given_up() {
     d.id = 0x20;
     let mut sqe = Sqe::new(1, 0, 1);
     sqe.set_sgl(d);
-    let words = d.as_bytes().chunks(8).map(|w| u64::from_le_bytes(w.try_into().expect("8")));
-    let memory = words.enumerate().map(|(i, w)| (0x1000 + 8 * i as u64, w)).collect();
+    let words = d
+        .as_bytes()
+        .chunks(8)
+        .map(|w| u64::from_le_bytes(w.try_into().expect("8")));
+    let memory = words
+        .enumerate()
+        .map(|(i, w)| (0x1000 + 8 * i as u64, w))
+        .collect();
     let (found, fetches) = run(&sqe, 512, &memory, 0);
     assert_eq!(found, Err(Status::SGL_COUNT.no_retry()));
     assert!(fetches <= 64);
@@ -173,6 +189,9 @@ fn a_segment_that_points_to_itself_is_given_up() {
 fn a_single_block_in_the_command_needs_no_fetch() {
     let mut sqe = Sqe::new(1, 0, 1);
     sqe.set_sgl(SglDescriptor::new(SglKind::Address, 0x1234, 512));
-    let want = Ok(vec![Extent { addr: 0x1234, len: 512 }]);
+    let want = Ok(vec![Extent {
+        addr: 0x1234,
+        len: 512,
+    }]);
     assert_eq!(run(&sqe, 512, &HashMap::new(), 0), (want, 0));
 }
