@@ -32,17 +32,32 @@ pub struct Envelope {
 impl Envelope {
     /// Nothing but room; `l3` and `l4` as given.
     pub const fn empty(l3: u8, l4: u8) -> Self {
-        Self { bytes: [0; MAX_HEADER], l3, l4 }
+        Self {
+            bytes: [0; MAX_HEADER],
+            l3,
+            l4,
+        }
     }
 
     /// Ethernet only, for ARP.
     pub fn ethernet(link: &Link2, ethertype: u16) -> Self {
         let mut envelope = Self::empty(14, 14);
-        let outer = if link.tci.is_some() { ethernet::VLAN } else { ethertype };
-        let eth = ethernet::Header { dst: link.dst, src: link.src, ethertype: outer.into() };
+        let outer = if link.tci.is_some() {
+            ethernet::VLAN
+        } else {
+            ethertype
+        };
+        let eth = ethernet::Header {
+            dst: link.dst,
+            src: link.src,
+            ethertype: outer.into(),
+        };
         envelope.put(0, eth.as_bytes());
         if let Some(tci) = link.tci {
-            let tag = ethernet::Tag { tci: tci.into(), ethertype: ethertype.into() };
+            let tag = ethernet::Tag {
+                tci: tci.into(),
+                ethertype: ethertype.into(),
+            };
             envelope.put(14, tag.as_bytes());
             (envelope.l3, envelope.l4) = (18, 18);
         }

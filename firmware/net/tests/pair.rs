@@ -48,7 +48,12 @@ impl Pair {
             self.to_a.put(frame, self.now);
         }
         let deadline = |e: &Endpoint| e.tcp.deadline().map(|d| d.0);
-        let next = [self.to_a.next_at(), self.to_b.next_at(), deadline(&self.a), deadline(&self.b)];
+        let next = [
+            self.to_a.next_at(),
+            self.to_b.next_at(),
+            deadline(&self.a),
+            deadline(&self.b),
+        ];
         let next = next.into_iter().flatten().min().unwrap_or(self.now.0);
         self.now = Micros(next.max(self.now.0 + 1));
     }
@@ -56,7 +61,12 @@ impl Pair {
     fn run_until(&mut self, what: &str, seconds: u64, done: impl Fn(&Self) -> bool) {
         let end = self.now.after(seconds * 1_000_000);
         while !done(self) {
-            assert!(self.now < end, "not {what} after {seconds} s\na: {:?}\nb: {:?}", self.a.tcp.stats(), self.b.tcp.stats());
+            assert!(
+                self.now < end,
+                "not {what} after {seconds} s\na: {:?}\nb: {:?}",
+                self.a.tcp.stats(),
+                self.b.tcp.stats()
+            );
             self.step();
         }
     }
@@ -75,7 +85,9 @@ impl Pair {
 
     fn finish(&mut self) {
         let all_closed = |e: &Endpoint| e.flows.values().all(|f| f.closed.is_some());
-        self.run_until("closed", 300, |p| all_closed(&p.a) && all_closed(&p.b) && !p.b.flows.is_empty());
+        self.run_until("closed", 300, |p| {
+            all_closed(&p.a) && all_closed(&p.b) && !p.b.flows.is_empty()
+        });
         let end = self.now.after(20_000_000);
         while self.now < end {
             self.step();
@@ -86,14 +98,22 @@ impl Pair {
 }
 
 fn sending(bytes: u64) -> Flow {
-    Flow { to_send: bytes, close_after: true, ..Flow::default() }
+    Flow {
+        to_send: bytes,
+        close_after: true,
+        ..Flow::default()
+    }
 }
 
 fn bulk(faults: Faults, seed: u64, bytes: u64, v6: bool, edit: impl Fn(&mut Config)) -> Pair {
     let mut pair = Pair::new(faults, seed, edit);
     let id = pair.connect(sending(bytes), v6, 50_000);
     pair.finish();
-    assert_eq!(pair.a.flows[&id].closed, Some(CloseReason::Done), "seed {seed}");
+    assert_eq!(
+        pair.a.flows[&id].closed,
+        Some(CloseReason::Done),
+        "seed {seed}"
+    );
     let server = pair.b.accepted[0];
     assert_eq!(pair.b.flows[&server].received, bytes, "seed {seed}");
     pair
@@ -105,7 +125,10 @@ fn bulk_data_arrives_whole_on_a_clean_link() {
         let pair = bulk(CLEAN, 1, 3_000_000, v6, |_| {});
         let (a, b) = (pair.a.tcp.stats(), pair.b.tcp.stats());
         assert_eq!((a.retransmits, a.timeouts, a.recoveries), (0, 0, 0));
-        assert!(b.fast * 10 > b.segments_in * 9, "the fast path is the usual one: {b:?}");
+        assert!(
+            b.fast * 10 > b.segments_in * 9,
+            "the fast path is the usual one: {b:?}"
+        );
     }
 }
 
@@ -139,8 +162,18 @@ fn jumbo_frames_arrive_whole() {
 fn requests_and_answers_go_both_ways_on_a_rough_link() {
     for seed in 300..320 {
         let mut pair = Pair::new(ROUGH, seed, |_| {});
-        pair.b.on_accept = || Flow { echo: true, ..Flow::default() };
-        let id = pair.connect(Flow { to_send: 1, ..Flow::default() }, false, 50_001);
+        pair.b.on_accept = || Flow {
+            echo: true,
+            ..Flow::default()
+        };
+        let id = pair.connect(
+            Flow {
+                to_send: 1,
+                ..Flow::default()
+            },
+            false,
+            50_001,
+        );
         let total = 60_000;
         // Each answer is followed by the next request.
         while pair.a.flows[&id].received < total {
@@ -181,7 +214,10 @@ fn losses_are_mended_mostly_without_timeouts() {
 fn both_directions_carry_bulk_at_once() {
     for seed in 400..410 {
         let mut pair = Pair::new(ROUGH, seed, |_| {});
-        pair.b.on_accept = || Flow { to_send: 200_000, ..Flow::default() };
+        pair.b.on_accept = || Flow {
+            to_send: 200_000,
+            ..Flow::default()
+        };
         let id = pair.connect(sending(200_000), false, 50_000);
         pair.finish();
         assert_eq!(pair.a.flows[&id].received, 200_000, "seed {seed}");
@@ -210,7 +246,10 @@ fn a_busy_engine_only_delays() {
 #[test]
 fn a_peer_that_does_not_read_stops_only_its_own_connection() {
     let mut pair = Pair::new(CLEAN, 10, |cfg| cfg.keepalive = 0);
-    pair.b.on_accept = || Flow { deaf: true, ..Flow::default() };
+    pair.b.on_accept = || Flow {
+        deaf: true,
+        ..Flow::default()
+    };
     let deaf = pair.connect(sending(2_000_000), false, 50_000);
     pair.run_until("stuck", 5, |p| !p.b.accepted.is_empty());
     pair.b.on_accept = Flow::default;
@@ -232,13 +271,22 @@ fn a_peer_that_does_not_read_stops_only_its_own_connection() {
 #[test]
 fn abort_resets_the_peer_and_releases_everything() {
     let mut pair = Pair::new(CLEAN, 11, |_| {});
-    pair.b.on_accept = || Flow { deaf: true, to_send: 500_000, ..Flow::default() };
+    pair.b.on_accept = || Flow {
+        deaf: true,
+        to_send: 500_000,
+        ..Flow::default()
+    };
     let id = pair.connect(sending(500_000), false, 50_000);
-    pair.run_until("stuck", 5, |p| p.b.flows.values().any(|f| f.queued > 100_000));
+    pair.run_until("stuck", 5, |p| {
+        p.b.flows.values().any(|f| f.queued > 100_000)
+    });
     pair.a.tcp.abort(id);
     pair.finish();
     assert_eq!(pair.a.flows[&id].closed, Some(CloseReason::Aborted));
-    assert_eq!(pair.b.flows[&pair.b.accepted[0]].closed, Some(CloseReason::Reset));
+    assert_eq!(
+        pair.b.flows[&pair.b.accepted[0]].closed,
+        Some(CloseReason::Reset)
+    );
 }
 
 #[test]
@@ -255,14 +303,28 @@ fn many_connections_share_the_pools() {
 #[test]
 fn a_vanished_peer_is_given_up() {
     let mut pair = Pair::new(CLEAN, 13, |_| {});
-    let id = pair.connect(Flow { to_send: 1000, ..Flow::default() }, false, 50_000);
-    pair.run_until("idle", 5, |p| p.b.flows.values().any(|f| f.received == 1000));
+    let id = pair.connect(
+        Flow {
+            to_send: 1000,
+            ..Flow::default()
+        },
+        false,
+        50_000,
+    );
+    pair.run_until("idle", 5, |p| {
+        p.b.flows.values().any(|f| f.received == 1000)
+    });
     let end = pair.now.after(120_000_000);
     while pair.a.flows[&id].closed.is_none() {
         assert!(pair.now < end, "keep-alive did not find out");
         pair.a.run(pair.now);
         pair.a.card.sent.clear();
-        pair.now = pair.a.tcp.deadline().expect("keep-alive is timed").max(pair.now.after(1));
+        pair.now = pair
+            .a
+            .tcp
+            .deadline()
+            .expect("keep-alive is timed")
+            .max(pair.now.after(1));
     }
     assert_eq!(pair.a.flows[&id].closed, Some(CloseReason::TimedOut));
 }

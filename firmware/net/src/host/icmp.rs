@@ -75,18 +75,32 @@ impl<const N: usize> Host<N> {
     fn echo<L: Link>(&mut self, message: &Message<'_>, link: &mut L) {
         let (ends, protocol, kind) = match message.ends {
             Ends::V4 { src, dst } if dst == self.cfg.ipv4 && !matches!(src[0], 0 | 127 | 224..) => {
-                (Ends::V4 { src: dst, dst: src }, PROTOCOL_ICMP, icmp::V4_ECHO_REPLY)
+                (
+                    Ends::V4 { src: dst, dst: src },
+                    PROTOCOL_ICMP,
+                    icmp::V4_ECHO_REPLY,
+                )
             }
-            Ends::V6 { src, dst } if self.is_own(dst) && src[0] != 0xff && src != [0; 16] => {
-                (Ends::V6 { src: dst, dst: src }, NEXT_ICMPV6, icmp::V6_ECHO_REPLY)
-            }
+            Ends::V6 { src, dst } if self.is_own(dst) && src[0] != 0xff && src != [0; 16] => (
+                Ends::V6 { src: dst, dst: src },
+                NEXT_ICMPV6,
+                icmp::V6_ECHO_REPLY,
+            ),
             _ => {
                 self.stats.ignored += 1;
                 return;
             }
         };
-        let back = Link2 { dst: message.link.src, src: self.cfg.mac, tci: message.link.tci };
-        let header = Header { kind, checksum: 0.into(), ..message.header };
+        let back = Link2 {
+            dst: message.link.src,
+            src: self.cfg.mac,
+            tci: message.link.tci,
+        };
+        let header = Header {
+            kind,
+            checksum: 0.into(),
+            ..message.header
+        };
         let mut envelope = Envelope::new(&back, &ends, protocol, 0, 64);
         if send(&mut envelope, header.as_bytes(), message.rest, link) {
             self.stats.echoes += 1;
@@ -102,14 +116,30 @@ impl<const N: usize> Host<N> {
             0 => 576,
             mtu => mtu,
         };
-        self.report(ours, IpAddr::V4(ip.dst.into()), IpAddr::V4(ip.src.into()), words, mtu)
+        self.report(
+            ours,
+            IpAddr::V4(ip.dst.into()),
+            IpAddr::V4(ip.src.into()),
+            words,
+            mtu,
+        )
     }
 
     fn too_big_v6(&mut self, message: &Message<'_>) -> Option<HostEvent> {
         let (ip, words) = ipv6::Header::ref_from_prefix(message.body).ok()?;
         let ours = self.is_own(ip.src) && ip.next_header == PROTOCOL_TCP;
-        let mtu = if message.header.high.get() != 0 { u16::MAX } else { message.header.low.get() };
-        self.report(ours, IpAddr::V6(ip.dst.into()), IpAddr::V6(ip.src.into()), words, mtu)
+        let mtu = if message.header.high.get() != 0 {
+            u16::MAX
+        } else {
+            message.header.low.get()
+        };
+        self.report(
+            ours,
+            IpAddr::V6(ip.dst.into()),
+            IpAddr::V6(ip.src.into()),
+            words,
+            mtu,
+        )
     }
 
     fn report(
@@ -120,7 +150,9 @@ impl<const N: usize> Host<N> {
         words: &[u8],
         mtu: u16,
     ) -> Option<HostEvent> {
-        let &[a, b, c, d, e, f, g, h, ..] = words else { return None };
+        let &[a, b, c, d, e, f, g, h, ..] = words else {
+            return None;
+        };
         if !ours {
             self.stats.ignored += 1;
             return None;
@@ -138,8 +170,13 @@ impl<const N: usize> Host<N> {
 
     /// RFC 4861, sections 7.1.1 and 7.2.4.
     fn take_solicitation<L: Link>(&mut self, message: &Message<'_>, link: &mut L) {
-        let Ends::V6 { src, dst } = message.ends else { return };
-        let options = message.body.get(16..).map(|o| icmp::link_layer_option(o, icmp::OPTION_SOURCE));
+        let Ends::V6 { src, dst } = message.ends else {
+            return;
+        };
+        let options = message
+            .body
+            .get(16..)
+            .map(|o| icmp::link_layer_option(o, icmp::OPTION_SOURCE));
         let target = target(message);
         let probe = src == [0; 16];
         let (Some(Ok(mac)), Some(target), 255) = (options, target, message.hop_limit) else {
@@ -160,15 +197,26 @@ impl<const N: usize> Host<N> {
         } else {
             (src, icmp::OVERRIDE | icmp::SOLICITED)
         };
-        let dst = if probe { ipv6::multicast_mac(to) } else { mac.unwrap_or(message.link.src) };
-        let back = Link2 { dst, src: self.cfg.mac, tci: message.link.tci };
+        let dst = if probe {
+            ipv6::multicast_mac(to)
+        } else {
+            mac.unwrap_or(message.link.src)
+        };
+        let back = Link2 {
+            dst,
+            src: self.cfg.mac,
+            tci: message.link.tci,
+        };
         self.stats.answered += 1;
         self.send_neighbor(&back, to, icmp::V6_ADVERTISE, flags, target, link);
     }
 
     /// RFC 4861, sections 7.1.2 and 7.2.5.
     fn take_advertisement(&mut self, message: &Message<'_>, now: Micros) {
-        let options = message.body.get(16..).map(|o| icmp::link_layer_option(o, icmp::OPTION_TARGET));
+        let options = message
+            .body
+            .get(16..)
+            .map(|o| icmp::link_layer_option(o, icmp::OPTION_TARGET));
         let (Some(Ok(mac)), Some(target), 255) = (options, target(message), message.hop_limit)
         else {
             self.stats.malformed += 1;
@@ -183,14 +231,29 @@ impl<const N: usize> Host<N> {
 
     pub(super) fn advertise_unasked<L: Link>(&mut self, own: [u8; 16], link: &mut L) {
         let dst = ipv6::multicast_mac(ALL_NODES);
-        let ends = Link2 { dst, src: self.cfg.mac, tci: self.own_tci() };
-        self.send_neighbor(&ends, ALL_NODES, icmp::V6_ADVERTISE, icmp::OVERRIDE, own, link);
+        let ends = Link2 {
+            dst,
+            src: self.cfg.mac,
+            tci: self.own_tci(),
+        };
+        self.send_neighbor(
+            &ends,
+            ALL_NODES,
+            icmp::V6_ADVERTISE,
+            icmp::OVERRIDE,
+            own,
+            link,
+        );
     }
 
     pub(super) fn solicit<L: Link>(&mut self, target: [u8; 16], link: &mut L) {
         let to = ipv6::solicited_node(target);
         let dst = ipv6::multicast_mac(to);
-        let ends = Link2 { dst, src: self.cfg.mac, tci: self.own_tci() };
+        let ends = Link2 {
+            dst,
+            src: self.cfg.mac,
+            tci: self.own_tci(),
+        };
         self.send_neighbor(&ends, to, icmp::V6_SOLICIT, 0, target, link);
     }
 
@@ -211,8 +274,20 @@ impl<const N: usize> Host<N> {
             (self.cfg.ipv6, icmp::OPTION_SOURCE)
         };
         let (high, low) = (flags.into(), 0.into());
-        let header = Header { kind, code: 0, checksum: 0.into(), high, low };
-        let body = Neighbor { header, target, option, option_len: 1, mac: self.cfg.mac };
+        let header = Header {
+            kind,
+            code: 0,
+            checksum: 0.into(),
+            high,
+            low,
+        };
+        let body = Neighbor {
+            header,
+            target,
+            option,
+            option_len: 1,
+            mac: self.cfg.mac,
+        };
         let mut envelope = Envelope::new(to, &Ends::V6 { src, dst }, NEXT_ICMPV6, 0, 255);
         send(&mut envelope, body.as_bytes(), PmSlice::default(), link);
     }
@@ -223,7 +298,8 @@ fn send<L: Link>(envelope: &mut Envelope, message: &[u8], rest: PmSlice, link: &
     envelope.put(usize::from(l4), message);
     let header = envelope.finish(message.len(), rest.len);
     // Lost if the engine is busy; whoever asked asks again.
-    link.send_raw(header, rest, l3, l4, RawChecksum::Icmp).is_ok()
+    link.send_raw(header, rest, l3, l4, RawChecksum::Icmp)
+        .is_ok()
 }
 
 fn target(message: &Message<'_>) -> Option<[u8; 16]> {
@@ -237,17 +313,42 @@ fn parse<'a>(rx: &RxDesc, head: &'a [u8]) -> Option<Message<'a>> {
     let ip = head.get(l3..)?;
     let (ends, hop_limit, total) = if rx.flags.has(RxFlags::IPV4) {
         let (ip, _) = ipv4::Header::ref_from_prefix(ip).ok()?;
-        (Ends::V4 { src: ip.src, dst: ip.dst }, ip.ttl, usize::from(ip.total_len.get()))
+        (
+            Ends::V4 {
+                src: ip.src,
+                dst: ip.dst,
+            },
+            ip.ttl,
+            usize::from(ip.total_len.get()),
+        )
     } else {
         let (ip, _) = ipv6::Header::ref_from_prefix(ip).ok()?;
         let total = 40 + usize::from(ip.payload_len.get());
-        (Ends::V6 { src: ip.src, dst: ip.dst }, ip.hop_limit, total)
+        (
+            Ends::V6 {
+                src: ip.src,
+                dst: ip.dst,
+            },
+            ip.hop_limit,
+            total,
+        )
     };
     // The engine has checked that the packet fits the frame; padding is cut off here.
     let end = (l3 + total).min(usize::from(rx.frame_len));
     let (header, _) = Header::ref_from_prefix(head.get(l4..end.min(head.len()))?).ok()?;
     let body = head.get(l4 + 8..end.min(head.len()))?;
     let rest = PmSlice::new(rx.frame().addr.plus(l4 as u32 + 8), (end - l4 - 8) as u32);
-    let link = Link2 { dst: eth.header.dst, src: eth.header.src, tci: eth.tci };
-    Some(Message { link, ends, hop_limit, header: *header, body, rest })
+    let link = Link2 {
+        dst: eth.header.dst,
+        src: eth.header.src,
+        tci: eth.tci,
+    };
+    Some(Message {
+        link,
+        ends,
+        hop_limit,
+        header: *header,
+        body,
+        rest,
+    })
 }

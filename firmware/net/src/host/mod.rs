@@ -94,7 +94,11 @@ impl<const N: usize> Host<N> {
             malformed: 0,
             ignored: 0,
         };
-        Self { cfg, neighbors: Neighbors::new(), stats }
+        Self {
+            cfg,
+            neighbors: Neighbors::new(),
+            stats,
+        }
     }
 
     /// Sets the addresses.
@@ -124,12 +128,7 @@ impl<const N: usize> Host<N> {
     }
 
     /// Takes a received frame and its buffer.
-    pub fn input<L: Link>(
-        &mut self,
-        now: Micros,
-        rx: &RxDesc,
-        link: &mut L,
-    ) -> Option<HostEvent> {
+    pub fn input<L: Link>(&mut self, now: Micros, rx: &RxDesc, link: &mut L) -> Option<HostEvent> {
         let event = if rx.flags.has(RxFlags::ARP) {
             self.take_arp(now, rx, link);
             None
@@ -203,7 +202,9 @@ impl<const N: usize> Host<N> {
             return;
         }
         link.read(rx.frame().addr, &mut head[..len]);
-        let packet = head.get(usize::from(rx.l3_offset)..).and_then(arp::Packet::of);
+        let packet = head
+            .get(usize::from(rx.l3_offset)..)
+            .and_then(arp::Packet::of);
         let Some(packet) = packet.filter(|p| !ethernet::is_group(&p.sender_mac)) else {
             self.stats.malformed += 1;
             return;
@@ -234,7 +235,11 @@ impl<const N: usize> Host<N> {
         packet: &arp::Packet,
         link: &mut L,
     ) {
-        let ends = Link2 { dst, src: self.cfg.mac, tci };
+        let ends = Link2 {
+            dst,
+            src: self.cfg.mac,
+            tci,
+        };
         let mut envelope = crate::envelope::Envelope::ethernet(&ends, ethernet::ARP);
         let (l3, at) = (envelope.l3, usize::from(envelope.l3));
         envelope.put(at, packet.as_bytes());

@@ -13,8 +13,16 @@ const QUESTIONS: u8 = 3;
 enum Entry {
     Free,
     /// `asked` times so far; the next time or the end is at `until`.
-    Asking { ip: IpAddr, asked: u8, until: Micros },
-    Known { ip: IpAddr, mac: [u8; 6], until: Micros },
+    Asking {
+        ip: IpAddr,
+        asked: u8,
+        until: Micros,
+    },
+    Known {
+        ip: IpAddr,
+        mac: [u8; 6],
+        until: Micros,
+    },
 }
 
 impl Entry {
@@ -48,7 +56,9 @@ pub struct Neighbors<const N: usize> {
 
 impl<const N: usize> Neighbors<N> {
     pub const fn new() -> Self {
-        Self { entries: [const { Entry::Free }; N] }
+        Self {
+            entries: [const { Entry::Free }; N],
+        }
     }
 
     fn find(&mut self, ip: IpAddr) -> Option<&mut Entry> {
@@ -70,7 +80,11 @@ impl<const N: usize> Neighbors<N> {
         });
         match place {
             Some(place @ (Entry::Free | Entry::Known { .. })) => {
-                *place = Entry::Asking { ip, asked: 1, until: now.after(RETRANS) };
+                *place = Entry::Asking {
+                    ip,
+                    asked: 1,
+                    until: now.after(RETRANS),
+                };
                 Outcome::Ask
             }
             _ => Outcome::Asked,
@@ -81,7 +95,11 @@ impl<const N: usize> Neighbors<N> {
     pub fn learn(&mut self, ip: IpAddr, mac: [u8; 6], now: Micros) -> bool {
         match self.find(ip) {
             Some(entry @ Entry::Asking { .. }) => {
-                *entry = Entry::Known { ip, mac, until: now.after(REACHABLE) };
+                *entry = Entry::Known {
+                    ip,
+                    mac,
+                    until: now.after(REACHABLE),
+                };
                 true
             }
             _ => false,

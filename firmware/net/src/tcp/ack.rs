@@ -26,7 +26,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.challenge(c, now);
             return false;
         }
-        let news = if conn.has(flag::SACK) { take_sack(conn, seg) } else { 0 };
+        let news = if conn.has(flag::SACK) {
+            take_sack(conn, seg)
+        } else {
+            0
+        };
         let forward = after(seg.ack, conn.snd_una);
         let was_recovering = conn.has(flag::RECOVERING);
         if !forward && seg.ack == conn.snd_una && conn.in_flight() != 0 {
@@ -234,7 +238,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 /// Enters the SACK blocks of a segment; returns the bytes that are news. Blocks that make no sense are skipped, a
 /// duplicate report (RFC 2883) among them.
 fn take_sack(conn: &mut Conn, seg: &Segment) -> u32 {
-    let blocks = seg.options.sack.iter().take(usize::from(seg.options.sack_len));
+    let blocks = seg
+        .options
+        .sack
+        .iter()
+        .take(usize::from(seg.options.sack_len));
     let (una, next) = (conn.snd_una, conn.snd_nxt);
     let mut news = 0;
     for block in blocks {
@@ -257,27 +265,29 @@ fn grow(conn: &mut Conn, cfg: &Config, acked: u32, flight: u32, now: u32) {
         flight + 4 * conn.mss32() >= conn.cubic.cwnd
     };
     if used {
-        conn.cubic.on_ack(acked, conn.mss32(), cfg.max_cwnd, conn.rtt.srtt(), now);
+        conn.cubic
+            .on_ack(acked, conn.mss32(), cfg.max_cwnd, conn.rtt.srtt(), now);
     }
 }
 
 fn acknowledge_in_recovery(conn: &mut Conn, cfg: &Config, acked: u32, now: u32) {
     conn.sacked.advance(conn.snd_una);
-    if !before(conn.snd_una, conn.recover)
-        || !conn.has(flag::RECOVERING | flag::CWR_WINDOW)
-    {
+    if !before(conn.snd_una, conn.recover) || !conn.has(flag::RECOVERING | flag::CWR_WINDOW) {
         conn.clear(flag::RECOVERING | flag::CWR_WINDOW | flag::RTX_FORCE);
         conn.dupacks = 0;
         return;
     }
     if conn.has(flag::LOSS) {
-        conn.cubic.on_ack(acked, conn.mss32(), cfg.max_cwnd, conn.rtt.srtt(), now);
+        conn.cubic
+            .on_ack(acked, conn.mss32(), cfg.max_cwnd, conn.rtt.srtt(), now);
     }
     if conn.has(flag::RECOVERING) {
         // A partial acknowledgment: what is now first is lost too.
         conn.lost_until = later(conn.lost_until, first_hole_end(conn));
         if conn.sacked.is_empty() {
-            conn.dupacks = conn.dupacks.saturating_sub((acked / conn.mss32().max(1)).min(255) as u8);
+            conn.dupacks = conn
+                .dupacks
+                .saturating_sub((acked / conn.mss32().max(1)).min(255) as u8);
         }
         if !conn.has(flag::SACK) && conn.has(flag::RECOVERY) {
             conn.rtx_nxt = conn.snd_una;

@@ -54,7 +54,12 @@ impl Cubic {
     /// The initial window of RFC 6928.
     pub fn new(mss: u32) -> Self {
         let cwnd = (10 * mss).min(14_600.max(2 * mss));
-        Self { cwnd, ssthresh: u32::MAX, progress: NO_EPOCH, ..Self::NONE }
+        Self {
+            cwnd,
+            ssthresh: u32::MAX,
+            progress: NO_EPOCH,
+            ..Self::NONE
+        }
     }
 
     #[inline]
@@ -100,11 +105,19 @@ impl Cubic {
     fn plan_round(&mut self, mss: u32, srtt: u32, now: u32) {
         self.round = now;
         // α = 3(1-β)/(1+β) = 9/17; 1 once W_max is reached.
-        self.w_est += if self.w_est < self.w_max { mss * 9 / 17 } else { mss };
+        self.w_est += if self.w_est < self.w_max {
+            mss * 9 / 17
+        } else {
+            mss
+        };
         let at = ticks(now.wrapping_sub(self.epoch).wrapping_add(srtt));
         let target = self.window_at(at.min(1 << 15), mss).max(self.w_est);
         let gain = (target.clamp(self.cwnd, self.cwnd + self.cwnd / 2) - self.cwnd) >> 4;
-        self.need = if gain == 0 { u32::MAX } else { ((self.cwnd >> 4) * mss / gain).max(1) };
+        self.need = if gain == 0 {
+            u32::MAX
+        } else {
+            ((self.cwnd >> 4) * mss / gain).max(1)
+        };
     }
 
     /// W_cubic(t) = C (t - K)³ + W_max, at tick `at`.
@@ -113,14 +126,21 @@ impl Cubic {
         // 410/1024 = C; a cubed tick is 2^-30 s³. Kept with 10 fractional bits until multiplied by the segment size.
         let segments = (distance * distance * distance * 410) >> 30;
         let bytes = ((segments * u64::from(mss)) >> 10).min(1 << 30) as u32;
-        if at < self.k { self.w_max.saturating_sub(bytes) } else { self.w_max + bytes }
+        if at < self.k {
+            self.w_max.saturating_sub(bytes)
+        } else {
+            self.w_max + bytes
+        }
     }
 
     /// A loss or an ECN echo: reduces the window once.
     pub fn on_congestion(&mut self, mss: u32) {
         // Fast convergence (section 4.7): a flow that did not reach its old W_max makes room, by (1 + β)/2.
-        self.w_max =
-            if self.cwnd < self.w_max { (self.cwnd + beta(self.cwnd)) / 2 } else { self.cwnd };
+        self.w_max = if self.cwnd < self.w_max {
+            (self.cwnd + beta(self.cwnd)) / 2
+        } else {
+            self.cwnd
+        };
         self.ssthresh = beta(self.cwnd).max(2 * mss);
         self.cwnd = self.ssthresh;
         self.progress = NO_EPOCH;
@@ -160,7 +180,15 @@ mod tests {
 
     #[test]
     fn cube_roots_are_rounded_down() {
-        for (value, root) in [(0, 0), (1, 1), (7, 1), (8, 2), (26, 2), (27, 3), (1 << 45, 1 << 15)] {
+        for (value, root) in [
+            (0, 0),
+            (1, 1),
+            (7, 1),
+            (8, 2),
+            (26, 2),
+            (27, 3),
+            (1 << 45, 1 << 15),
+        ] {
             assert_eq!(cube_root(value), root);
         }
     }
@@ -186,7 +214,10 @@ mod tests {
 
     /// One window acknowledged per round trip, from just after a loss at 1,000 segments.
     fn window_after(seconds: u32, rtt_us: u32) -> u32 {
-        let mut cubic = Cubic { cwnd: 1000 * MSS, ..Cubic::new(MSS) };
+        let mut cubic = Cubic {
+            cwnd: 1000 * MSS,
+            ..Cubic::new(MSS)
+        };
         cubic.on_congestion(MSS);
         let mut now = 0;
         while now < seconds * 1_000_000 {
@@ -206,7 +237,10 @@ mod tests {
         // K = cbrt(300 / 0.4) = 9.09 s; W(t) = 0.4 (t - 9.09)³ + 1000 (RFC 9438, section 4.2).
         for (seconds, want) in [(3, 909u32), (6, 988), (9, 1000), (12, 1010), (15, 1083)] {
             let got = window_after(seconds, 100_000);
-            assert!(got.abs_diff(want) <= 25, "{got} segments after {seconds} s, want {want}");
+            assert!(
+                got.abs_diff(want) <= 25,
+                "{got} segments after {seconds} s, want {want}"
+            );
         }
     }
 

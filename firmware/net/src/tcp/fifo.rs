@@ -15,7 +15,11 @@ const LAST: u16 = u16::MAX;
 impl<const N: usize> Fifo<N> {
     pub const fn new() -> Self {
         assert!(N < LAST as usize);
-        Self { head: 0, tail: 0, next: [0; N] }
+        Self {
+            head: 0,
+            tail: 0,
+            next: [0; N],
+        }
     }
 
     /// Appends `index`; false if it was queued already.
@@ -60,7 +64,11 @@ impl<const N: usize> Fifo<N> {
 
     /// The last one, to bound a walk that may append.
     pub fn back(&self) -> Option<usize> {
-        if self.head == 0 { None } else { Some(usize::from(self.tail) - 1) }
+        if self.head == 0 {
+            None
+        } else {
+            Some(usize::from(self.tail) - 1)
+        }
     }
 }
 
@@ -80,6 +88,9 @@ mod tests {
         let order: [_; 5] = core::array::from_fn(|_| fifo.pop());
         assert_eq!(order, [Some(1), Some(2), Some(0), Some(3), None]);
         fifo.push_front(2);
-        assert_eq!((fifo.back(), fifo.pop(), fifo.pop()), (Some(2), Some(2), None));
+        assert_eq!(
+            (fifo.back(), fifo.pop(), fifo.pop()),
+            (Some(2), Some(2), None)
+        );
     }
 }

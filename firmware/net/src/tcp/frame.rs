@@ -7,11 +7,11 @@ use super::{
     isn::Tuple,
     table::flow_hash,
 };
-use core::net::IpAddr;
 use crate::{
     Link,
     envelope::{Ends, Envelope, Link2},
 };
+use core::net::IpAddr;
 use sluice_hal::{Busy, PmAddr, PmSlice, RawChecksum, RxDesc, RxFlags};
 use sluice_wire::{
     ethernet,
@@ -60,12 +60,22 @@ pub struct Fields {
 
 /// Ethernet and IP towards `to`; `class` is the IPv4 TOS or IPv6 traffic class.
 fn towards(to: &Origin, own_mac: [u8; 6], class: u8) -> Envelope {
-    let link = Link2 { dst: to.mac, src: own_mac, tci: to.tci };
+    let link = Link2 {
+        dst: to.mac,
+        src: own_mac,
+        tci: to.tci,
+    };
     let ends = if to.local == Local::V4 {
         let (local, peer) = (to.tuple.local[0], to.tuple.peer[0]);
-        Ends::V4 { src: local.to_be_bytes(), dst: peer.to_be_bytes() }
+        Ends::V4 {
+            src: local.to_be_bytes(),
+            dst: peer.to_be_bytes(),
+        }
     } else {
-        Ends::V6 { src: bytes(&to.tuple.local), dst: bytes(&to.tuple.peer) }
+        Ends::V6 {
+            src: bytes(&to.tuple.local),
+            dst: bytes(&to.tuple.peer),
+        }
     };
     Envelope::new(&link, &ends, PROTOCOL_TCP, class, 64)
 }
@@ -76,7 +86,11 @@ fn of_template<L: Link>(conn: &Conn, template: PmAddr, link: &mut L) -> Envelope
     let mut envelope = Envelope::empty(conn.l3, conn.l4);
     let head = envelope.head(usize::from(conn.l4));
     link.read(template, head);
-    let mask = if conn.local == Local::V4 { !0b11 } else { !0b0011_0000 };
+    let mask = if conn.local == Local::V4 {
+        !0b11
+    } else {
+        !0b0011_0000
+    };
     if let Some(byte) = head.get_mut(usize::from(conn.l3) + 1) {
         *byte &= mask;
     }
@@ -134,8 +148,17 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             (local, words(&ip.src), words(&ip.dst))
         };
         let ports = u32::from(rx.src_port) << 16 | u32::from(rx.dst_port);
-        let tuple = Tuple { peer, local: own, ports };
-        Some(Origin { mac: eth.header.src, tci: eth.tci, local, tuple })
+        let tuple = Tuple {
+            peer,
+            local: own,
+            ports,
+        };
+        Some(Origin {
+            mac: eth.header.src,
+            tci: eth.tci,
+            local,
+            tuple,
+        })
     }
 
     fn own_ipv4(&self, dst: [u8; 4]) -> Option<Local> {
@@ -156,8 +179,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let ect = if conn.has(flag::ECN) { ipv4::ECT0 } else { 0 };
         let mut header = towards(to, self.cfg.mac, ect);
         let timestamps = conn.has(flag::TS).then_some((0, 0));
-        let options = Options { timestamps, ..Options::default() };
-        let fields = Fields { flags: tcp::ACK, ..Fields::default() };
+        let options = Options {
+            timestamps,
+            ..Options::default()
+        };
+        let fields = Fields {
+            flags: tcp::ACK,
+            ..Fields::default()
+        };
         (conn.l3, conn.l4) = (header.l3, header.l4);
         let bytes = with_tcp(&mut header, to.tuple.ports, fields, &options, 0);
         conn.header_len = bytes.len() as u8;

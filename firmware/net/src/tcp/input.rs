@@ -124,7 +124,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// The descriptor has no IPv6 addresses: compares those in the frame.
     fn same_ip6<L: Link>(&self, c: usize, rx: &RxDesc, link: &mut L) -> bool {
         let mut addresses = [0; 32];
-        link.read(rx.frame().addr.plus(u32::from(rx.l3_offset) + 8), &mut addresses);
+        link.read(
+            rx.frame().addr.plus(u32::from(rx.l3_offset) + 8),
+            &mut addresses,
+        );
         let (src, dst) = addresses.split_at(16);
         let conn = &self.conns[c];
         super::frame::words(src) == conn.peer && *dst == self.own_ip6(conn.local)
@@ -167,7 +170,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 return None;
             }
             let offset = layout::RX_OFFSET as u16 + u16::from(rx.payload_offset);
-            let place = self.segs.take(Seg::new(rx.seq, rx.buf.0, offset, rx.payload_len))?;
+            let place = self
+                .segs
+                .take(Seg::new(rx.seq, rx.buf.0, offset, rx.payload_len))?;
             conn.received.push(&mut self.segs, place);
             conn.bufs += 1;
             conn.rcv_nxt = conn.rcv_nxt.wrapping_add(len);

@@ -25,7 +25,12 @@ enum Purpose {
 fn hash(secret: [u64; 2], purpose: Purpose, tuple: &Tuple, extra: u32) -> u32 {
     let mut hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
     hasher.write_u8(purpose as u8);
-    for word in tuple.peer.iter().chain(&tuple.local).chain([&tuple.ports, &extra]) {
+    for word in tuple
+        .peer
+        .iter()
+        .chain(&tuple.local)
+        .chain([&tuple.ports, &extra])
+    {
         hasher.write(&word.to_le_bytes());
     }
     hasher.finish() as u32
@@ -54,7 +59,12 @@ pub fn cookie(secret: [u64; 2], tuple: &Tuple, peer_isn: u32, mss: u16, now: Mic
 }
 
 fn mac(secret: [u64; 2], tuple: &Tuple, peer_isn: u32, head: u32) -> u32 {
-    hash(secret, Purpose::Cookie, tuple, peer_isn ^ head.rotate_left(5)) & 0xff_ffff
+    hash(
+        secret,
+        Purpose::Cookie,
+        tuple,
+        peer_isn ^ head.rotate_left(5),
+    ) & 0xff_ffff
 }
 
 /// The segment size in a cookie that was sent lately.
@@ -87,11 +97,19 @@ impl Offer {
             | u32::from(self.sack) << 4
             | u32::from(self.ecn) << 5;
         let value = clock & !63 | bits;
-        if super::seq::after(value, clock) { value.wrapping_sub(64) } else { value }
+        if super::seq::after(value, clock) {
+            value.wrapping_sub(64)
+        } else {
+            value
+        }
     }
 
     pub fn from_timestamp(value: u32) -> Self {
-        Self { window_scale: value as u8 & 15, sack: value & 16 != 0, ecn: value & 32 != 0 }
+        Self {
+            window_scale: value as u8 & 15,
+            sack: value & 16 != 0,
+            ecn: value & 32 != 0,
+        }
     }
 }
 
@@ -100,7 +118,11 @@ mod tests {
     use super::*;
 
     const SECRET: [u64; 2] = [1, 2];
-    const TUPLE: Tuple = Tuple { peer: [1, 0, 0, 0], local: [2, 0, 0, 0], ports: 3 };
+    const TUPLE: Tuple = Tuple {
+        peer: [1, 0, 0, 0],
+        local: [2, 0, 0, 0],
+        ports: 3,
+    };
 
     #[test]
     fn a_cookie_opens_for_its_own_connection_and_time_only() {
@@ -127,7 +149,11 @@ mod tests {
     #[test]
     fn an_offer_survives_in_a_timestamp_that_is_not_in_the_future() {
         for clock in [0, 63, 64, 12_345, u32::MAX] {
-            let offer = Offer { window_scale: 7, sack: true, ecn: false };
+            let offer = Offer {
+                window_scale: 7,
+                sack: true,
+                ecn: false,
+            };
             let value = offer.into_timestamp(clock);
             assert_eq!(Offer::from_timestamp(value), offer);
             assert!(clock.wrapping_sub(value) < 128);

@@ -175,7 +175,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     pub fn configure(&mut self, cfg: &Config) {
         self.cfg = *cfg;
         self.own_ip4 = u32::from_be_bytes(cfg.ipv4);
-        self.table.set_key((cfg.secret[0] ^ (cfg.secret[1] >> 32)) as u32);
+        self.table
+            .set_key((cfg.secret[0] ^ (cfg.secret[1] >> 32)) as u32);
     }
 
     /// Accepts connections to `port`.
@@ -225,7 +226,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             event::OPENED => {
                 let ports = self.conns[c].ports;
                 let peer = (self.peer_address(c), (ports >> 16) as u16);
-                Event::Opened { local_port: ports as u16, peer }
+                Event::Opened {
+                    local_port: ports as u16,
+                    peer,
+                }
             }
             event::READABLE => Event::Readable,
             event::PEER_CLOSED => Event::PeerClosed,
@@ -258,7 +262,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// All in-order data that was not consumed, segment by segment.
     pub fn runs(&self, id: ConnId) -> impl Iterator<Item = PmSlice> {
         let list = self.at(id).map_or(List::EMPTY, |c| self.conns[c].received);
-        list.places(&self.segs).map(|place| slice(self.segs.get(place)))
+        list.places(&self.segs)
+            .map(|place| slice(self.segs.get(place)))
     }
 
     /// In-order bytes that were not consumed.
@@ -283,7 +288,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             }
             n -= u32::from(seg.len);
             freed(BufId(seg.buf));
-            let Some(place) = conn.received.pop(&self.segs) else { break };
+            let Some(place) = conn.received.pop(&self.segs) else {
+                break;
+            };
             self.segs.give(place);
             conn.bufs -= 1;
         }
@@ -376,7 +383,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     #[inline]
     pub fn deadline(&self) -> Option<Micros> {
         let wheel = self.wheel.deadline();
-        let Some(c) = self.delayed.front() else { return wheel };
+        let Some(c) = self.delayed.front() else {
+            return wheel;
+        };
         let ahead = self.conns[c].ack_at.wrapping_sub(self.clock.0 as u32) as i32;
         let at = Micros(self.clock.0.saturating_add_signed(i64::from(ahead)));
         Some(wheel.map_or(at, |wheel| wheel.min(at)))
@@ -398,12 +407,16 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// Connections that are open or opening.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        let open = |conn: &&Conn| !matches!(conn.state, State::Free | State::Dead | State::TimeWait);
+        let open =
+            |conn: &&Conn| !matches!(conn.state, State::Free | State::Dead | State::TimeWait);
         self.conns.iter().filter(open).count()
     }
 
     fn id(&self, c: usize) -> ConnId {
-        ConnId { index: c as u16, generation: self.conns[c].generation }
+        ConnId {
+            index: c as u16,
+            generation: self.conns[c].generation,
+        }
     }
 
     #[inline]
@@ -485,7 +498,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let done = conn.flags & (flag::GONE | flag::RST_DUE) == flag::GONE;
         if conn.state == State::Dead && done && conn.chunk_count == 0 {
             let generation = conn.generation.wrapping_add(1);
-            *conn = Conn { generation, ..Conn::NONE };
+            *conn = Conn {
+                generation,
+                ..Conn::NONE
+            };
             self.free.push(c);
         }
     }
@@ -530,7 +546,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let offered = distance(conn.rcv_nxt, conn.rcv_adv);
         let gain = self.receive_space(conn).saturating_sub(offered);
         let mss = u32::from(conn.rcv_mss);
-        let enough = if offered < 2 * mss { mss } else { self.cfg.recv_window / 4 };
+        let enough = if offered < 2 * mss {
+            mss
+        } else {
+            self.cfg.recv_window / 4
+        };
         if gain >= enough.min(self.cfg.recv_window / 2) {
             self.conns[c].set(flag::ACK_NOW);
             self.dirty.push(c);
@@ -555,5 +575,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 /// The unread part of a received segment.
 #[inline]
 fn slice(seg: &Seg) -> PmSlice {
-    PmSlice::new(BufId(seg.buf).addr().plus(u32::from(seg.offset)), u32::from(seg.len))
+    PmSlice::new(
+        BufId(seg.buf).addr().plus(u32::from(seg.offset)),
+        u32::from(seg.len),
+    )
 }

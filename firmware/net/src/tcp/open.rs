@@ -26,12 +26,7 @@ const COOKIE_LIFE: u64 = 2 << 26;
 
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
     /// A segment of no connection (states CLOSED and LISTEN; RFC 9293, sections 3.10.7.1 and 3.10.7.2).
-    pub(super) fn unknown<L: Link>(
-        &mut self,
-        now: Micros,
-        rx: &RxDesc,
-        link: &mut L,
-    ) -> Buffer {
+    pub(super) fn unknown<L: Link>(&mut self, now: Micros, rx: &RxDesc, link: &mut L) -> Buffer {
         let sound = rx.flags.has(RxFlags::TCP | RxFlags::L4_OK);
         let Some(from) = self.origin(rx, link).filter(|_| sound) else {
             self.stats.drop_foreign += 1;
@@ -59,10 +54,18 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// RST in answer to a segment that has no business here.
     fn refuse<L: Link>(&mut self, from: &Origin, seg: &Segment, link: &mut L) {
         let fields = if seg.has(tcp::ACK) {
-            Fields { seq: seg.ack, flags: tcp::RST, ..Fields::default() }
+            Fields {
+                seq: seg.ack,
+                flags: tcp::RST,
+                ..Fields::default()
+            }
         } else {
             let flags = tcp::RST | tcp::ACK;
-            Fields { ack: seg.end(), flags, ..Fields::default() }
+            Fields {
+                ack: seg.end(),
+                flags,
+                ..Fields::default()
+            }
         };
         self.stats.resets_sent += 1;
         self.answer(from, fields, &Options::default(), link);
@@ -185,11 +188,24 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 if own == [0; 16] {
                     return None;
                 }
-                (local, super::frame::words(&ip.octets()), super::frame::words(&own))
+                (
+                    local,
+                    super::frame::words(&ip.octets()),
+                    super::frame::words(&own),
+                )
             }
         };
         let tci = (self.cfg.vlan != 0).then_some(self.cfg.vlan);
-        Some(Origin { mac, tci, local, tuple: Tuple { peer: words, local: own, ports } })
+        Some(Origin {
+            mac,
+            tci,
+            local,
+            tuple: Tuple {
+                peer: words,
+                local: own,
+                ports,
+            },
+        })
     }
 
     /// SYN-SENT (RFC 9293, section 3.10.7.3). The caller goes on with the rest of the segment if the connection stands.
@@ -204,7 +220,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let acks_syn = seg.has(tcp::ACK) && seg.ack == conn.snd_nxt && conn.snd_nxt != conn.snd_una;
         if seg.has(tcp::ACK) && !acks_syn {
             if !seg.has(tcp::RST) {
-                let fields = Fields { seq: seg.ack, flags: tcp::RST, ..Fields::default() };
+                let fields = Fields {
+                    seq: seg.ack,
+                    flags: tcp::RST,
+                    ..Fields::default()
+                };
                 self.stats.resets_sent += 1;
                 let none = sluice_hal::PmSlice::default();
                 let _ = self.send_special(c, fields, &Options::default(), none, link);
@@ -252,8 +272,17 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             Local::V4 => [self.own_ip4, 0, 0, 0],
             local => super::frame::words(&self.own_ip6(local)),
         };
-        let tuple = Tuple { peer: conn.peer, local: own, ports: conn.ports };
-        let to = Origin { mac, tci, local: conn.local, tuple };
+        let tuple = Tuple {
+            peer: conn.peer,
+            local: own,
+            ports: conn.ports,
+        };
+        let to = Origin {
+            mac,
+            tci,
+            local: conn.local,
+            tuple,
+        };
         self.write_template(c, &to, link);
     }
 
@@ -315,16 +344,26 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     fn send_cookie<L: Link>(&mut self, from: &Origin, seg: &Segment, now: Micros, link: &mut L) {
-        let mss = seg.options.mss.unwrap_or(DEFAULT_MSS[usize::from(from.local != Local::V4)]);
+        let mss = seg
+            .options
+            .mss
+            .unwrap_or(DEFAULT_MSS[usize::from(from.local != Local::V4)]);
         let seq = isn::cookie(self.cfg.secret, &from.tuple, seg.seq, mss, now);
-        let mut options = Options { mss: Some(own_mss(&self.cfg, from.local)), ..Options::default() };
+        let mut options = Options {
+            mss: Some(own_mss(&self.cfg, from.local)),
+            ..Options::default()
+        };
         let mut flags = tcp::SYN | tcp::ACK;
         if let Some((value, _)) = seg.options.timestamps {
             let ecn = self.cfg.ecn && seg.flags & (tcp::ECE | tcp::CWR) == tcp::ECE | tcp::CWR;
             let offset = isn::timestamp_offset(self.cfg.secret, &from.tuple);
             let scale = seg.options.window_scale;
             let sack = seg.options.sack_permitted;
-            let offer = Offer { window_scale: scale.unwrap_or(15), sack, ecn };
+            let offer = Offer {
+                window_scale: scale.unwrap_or(15),
+                sack,
+                ecn,
+            };
             let clock = super::output::timestamp_clock(now).wrapping_add(offset);
             options.timestamps = Some((offer.into_timestamp(clock), value));
             options.window_scale = scale.map(|_| window_shift(&self.cfg));
@@ -332,7 +371,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             flags |= if ecn { tcp::ECE } else { 0 };
         }
         let window = self.cfg.recv_window.min(0xffff) as u16;
-        let fields = Fields { seq, ack: seg.seq.wrapping_add(1), flags, window };
+        let fields = Fields {
+            seq,
+            ack: seg.seq.wrapping_add(1),
+            flags,
+            window,
+        };
         self.cookie_at = Some(now);
         self.stats.cookies_sent += 1;
         self.answer(from, fields, &options, link);
@@ -356,7 +400,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             return None;
         };
         self.begin(c, from, hash, iss, State::SynReceived, now);
-        let mut options = Options { mss: Some(size), ..Options::default() };
+        let mut options = Options {
+            mss: Some(size),
+            ..Options::default()
+        };
         let conn = &mut self.conns[c];
         if let Some((value, echo)) = seg.options.timestamps {
             let offer = Offer::from_timestamp(echo);
@@ -382,7 +429,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     fn established_by_cookie(&mut self, c: usize, seg: &Segment, now: Micros) -> Buffer {
         let inside = u32::from(seg.len) <= self.cfg.recv_window.min(0xffff);
-        if inside { self.receive(c, seg, now) } else { Buffer::Unused }
+        if inside {
+            self.receive(c, seg, now)
+        } else {
+            Buffer::Unused
+        }
     }
 
     /// The options of our SYN or SYN-ACK: all that we offer, or what the peer offered too.
@@ -403,7 +454,11 @@ pub fn tuple_hash(to: &Origin) -> u32 {
     let Tuple { peer, local, ports } = to.tuple;
     let words = if to.local == Local::V4 { 1 } else { 4 };
     let mut bytes = [0; 36];
-    let all = peer.iter().take(words).chain(local.iter().take(words)).chain([&ports]);
+    let all = peer
+        .iter()
+        .take(words)
+        .chain(local.iter().take(words))
+        .chain([&ports]);
     for (place, word) in bytes.chunks_exact_mut(4).zip(all) {
         place.copy_from_slice(&word.to_be_bytes());
     }
@@ -412,12 +467,15 @@ pub fn tuple_hash(to: &Origin) -> u32 {
 
 /// The segment size that we offer: without options (RFC 6691).
 fn own_mss(cfg: &Config, local: Local) -> u16 {
-    cfg.mtu.saturating_sub(if local == Local::V4 { 40 } else { 60 })
+    cfg.mtu
+        .saturating_sub(if local == Local::V4 { 40 } else { 60 })
 }
 
 /// The least shift with which our window fits the field.
 fn window_shift(cfg: &Config) -> u8 {
-    (0..14).find(|shift| cfg.recv_window >> shift <= 0xffff).unwrap_or(14)
+    (0..14)
+        .find(|shift| cfg.recv_window >> shift <= 0xffff)
+        .unwrap_or(14)
 }
 
 /// Takes the peer's SYN: what it does not offer is not used.
@@ -428,12 +486,23 @@ fn negotiate(conn: &mut Conn, cfg: &Config, offered: &Options, window: u32) {
         | may(offered.sack_permitted, flag::SACK)
         | may(offered.window_scale.is_some(), flag::WSCALE);
     let all = flag::TS | flag::SACK | flag::WSCALE;
-    conn.flags = if active { conn.flags & (bits | !all) } else { conn.flags & !all | bits };
+    conn.flags = if active {
+        conn.flags & (bits | !all)
+    } else {
+        conn.flags & !all | bits
+    };
     conn.snd_shift = offered.window_scale.unwrap_or(0).min(14);
-    conn.rcv_shift = if conn.has(flag::WSCALE) { window_shift(cfg) } else { 0 };
+    conn.rcv_shift = if conn.has(flag::WSCALE) {
+        window_shift(cfg)
+    } else {
+        0
+    };
     conn.ts_recent = offered.timestamps.map_or(0, |(value, _)| value);
     let v4 = conn.local == Local::V4;
-    let peer = offered.mss.unwrap_or(DEFAULT_MSS[usize::from(!v4)]).max(LEAST_MSS);
+    let peer = offered
+        .mss
+        .unwrap_or(DEFAULT_MSS[usize::from(!v4)])
+        .max(LEAST_MSS);
     let mss = peer.min(own_mss(cfg, conn.local)).min(MOST_MSS);
     conn.mss = mss - if conn.has(flag::TS) { 12 } else { 0 };
     conn.snd_wnd = window;

@@ -76,7 +76,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if !self.garbage.head.is_none() {
             self.drop_garbage(link);
         }
-        let Some(last) = self.dirty.back() else { return };
+        let Some(last) = self.dirty.back() else {
+            return;
+        };
         while let Some(c) = self.dirty.pop() {
             if self.transmit(c, now, link).is_err() {
                 self.dirty.push_front(c);
@@ -104,12 +106,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     #[inline]
-    fn send_owed_ack<L: Link>(
-        &mut self,
-        c: usize,
-        now: Micros,
-        link: &mut L,
-    ) -> Result<(), Busy> {
+    fn send_owed_ack<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
         if self.conns[c].has(flag::ACK_NOW) {
             self.send_ack(c, now, link)?;
         }
@@ -117,12 +114,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     /// Everything but new payload. Bits are cleared when their segment is out.
-    fn transmit_due<L: Link>(
-        &mut self,
-        c: usize,
-        now: Micros,
-        link: &mut L,
-    ) -> Result<(), Busy> {
+    fn transmit_due<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
         if self.conns[c].has(flag::RST_DUE) {
             self.send_reset(c, now, link)?;
             return Ok(());
@@ -155,12 +147,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     /// Sends one train of new payload, or FIN. False if there is nothing to send or a window forbids it.
     #[inline]
-    fn send_train<L: Link>(
-        &mut self,
-        c: usize,
-        now: Micros,
-        link: &mut L,
-    ) -> Result<bool, Busy> {
+    fn send_train<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
         let conn = &mut self.conns[c];
         let queued = conn.unsent();
         let fin = conn.fin_waits();
@@ -216,7 +203,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     fn cwr(&self, c: usize) -> u8 {
         let due = flag::CWR_DUE | flag::ECN;
-        if self.conns[c].flags & due == due { tcp::CWR } else { 0 }
+        if self.conns[c].flags & due == due {
+            tcp::CWR
+        } else {
+            0
+        }
     }
 
     /// Less than a full segment while more is queued: only what is at least half the largest window the peer ever offered,
@@ -310,7 +301,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         now: Micros,
         link: &mut L,
     ) -> Result<(), Busy> {
-        let mut options = Options { timestamps: self.timestamps(c, now), ..Options::default() };
+        let mut options = Options {
+            timestamps: self.timestamps(c, now),
+            ..Options::default()
+        };
         self.sack_blocks(c, &mut options);
         self.send_piece(c, seq, 0, &options, PmSlice::default(), link)?;
         self.acknowledged(c, now);
@@ -329,7 +323,18 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let window = self.advertise(c);
         let conn = &self.conns[c];
         let flags = flags | plain_flags(conn);
-        self.send_special(c, Fields { seq, ack: conn.rcv_nxt, flags, window }, options, rest, link)
+        self.send_special(
+            c,
+            Fields {
+                seq,
+                ack: conn.rcv_nxt,
+                flags,
+                window,
+            },
+            options,
+            rest,
+            link,
+        )
     }
 
     fn send_syn<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
@@ -371,7 +376,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             flags: tcp::RST | tcp::ACK,
             window: 0,
         };
-        let options = Options { timestamps: self.timestamps(c, now), ..Options::default() };
+        let options = Options {
+            timestamps: self.timestamps(c, now),
+            ..Options::default()
+        };
         self.send_special(c, fields, &options, PmSlice::default(), link)?;
         self.stats.resets_sent += 1;
         self.conns[c].clear(flag::RST_DUE);
@@ -430,7 +438,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             if !forced && room < mss.min(len) {
                 return Ok(());
             }
-            let most = if forced || room < 2 * mss { mss } else { room - room % mss };
+            let most = if forced || room < 2 * mss {
+                mss
+            } else {
+                room - room % mss
+            };
             let sent = self.send_range(c, from, from.wrapping_add(len.min(most)), now, link)?;
             let conn = &mut self.conns[c];
             if sent == 0 {
@@ -459,7 +471,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         link: &mut L,
     ) -> Result<u32, Busy> {
         let conn = &self.conns[c];
-        let mut skip = from.wrapping_sub(conn.snd_una).wrapping_add(conn.una_offset);
+        let mut skip = from
+            .wrapping_sub(conn.snd_una)
+            .wrapping_add(conn.una_offset);
         let mut chunk = conn.chunks.head;
         while !chunk.is_none() && skip >= self.chunks.get(chunk).len {
             skip -= self.chunks.get(chunk).len;
@@ -478,7 +492,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let piece = gather.pieces[0].split(conn.mss32()).0;
         let fin = fin && piece.len == want;
         let flags = if fin { tcp::FIN } else { 0 };
-        let options = Options { timestamps: self.timestamps(c, now), ..Options::default() };
+        let options = Options {
+            timestamps: self.timestamps(c, now),
+            ..Options::default()
+        };
         self.send_piece(c, from, flags | tcp::PSH, &options, piece, link)?;
         self.acknowledged(c, now);
         Ok(piece.len + u32::from(fin))
@@ -488,7 +505,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 /// ACK, and the echo of congestion.
 #[inline]
 const fn plain_flags(conn: &Conn) -> u8 {
-    tcp::ACK | if conn.has(flag::ECE_ECHO) { tcp::ECE } else { 0 }
+    tcp::ACK
+        | if conn.has(flag::ECE_ECHO) {
+            tcp::ECE
+        } else {
+            0
+        }
 }
 
 /// Bytes believed to be in the network (RFC 6675, section 4, SetPipe; without SACK as RFC 6582 counts).

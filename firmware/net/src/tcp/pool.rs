@@ -32,7 +32,13 @@ const _: () = assert!(size_of::<Seg>() == 12);
 
 impl Seg {
     pub const fn new(seq: u32, buf: u16, offset: u16, len: u16) -> Self {
-        Self { seq, buf, offset, len, next: Ref::NONE }
+        Self {
+            seq,
+            buf,
+            offset,
+            len,
+            next: Ref::NONE,
+        }
     }
 
     pub const fn end(&self) -> u32 {
@@ -65,7 +71,13 @@ const _: () = assert!(size_of::<Chunk>() == 16);
 
 impl Chunk {
     pub const fn new(addr: u32, len: u32, token: u32, conn: u16) -> Self {
-        Self { addr, len, token, conn, next: Ref::NONE }
+        Self {
+            addr,
+            len,
+            token,
+            conn,
+            next: Ref::NONE,
+        }
     }
 }
 
@@ -112,7 +124,12 @@ pub struct Pool<T, const N: usize> {
 impl<T: Node, const N: usize> Pool<T, N> {
     pub const fn new() -> Self {
         assert!(N < u16::MAX as usize);
-        Self { nodes: [T::EMPTY; N], free: Ref::NONE, fresh: 0, used: 0 }
+        Self {
+            nodes: [T::EMPTY; N],
+            free: Ref::NONE,
+            fresh: 0,
+            used: 0,
+        }
     }
 
     /// Nodes that can still be taken.
@@ -174,7 +191,10 @@ pub struct List {
 }
 
 impl List {
-    pub const EMPTY: Self = Self { head: Ref::NONE, tail: Ref::NONE };
+    pub const EMPTY: Self = Self {
+        head: Ref::NONE,
+        tail: Ref::NONE,
+    };
 
     #[inline]
     pub fn push<T: Node, const N: usize>(&mut self, pool: &mut Pool<T, N>, place: Ref) {
@@ -218,7 +238,11 @@ impl List {
         before: Ref,
         place: Ref,
     ) {
-        let next = if before.is_none() { self.head } else { pool.get(before).next() };
+        let next = if before.is_none() {
+            self.head
+        } else {
+            pool.get(before).next()
+        };
         pool.get_mut(place).set_next(next);
         if before.is_none() {
             self.head = place;
@@ -293,7 +317,10 @@ mod tests {
         list.insert(&mut pool, Ref::NONE, a);
         list.insert(&mut pool, b, d);
         list.insert(&mut pool, b, c);
-        assert_eq!(seqs(list, &pool), [Some(1), Some(2), Some(3), Some(4), None]);
+        assert_eq!(
+            seqs(list, &pool),
+            [Some(1), Some(2), Some(3), Some(4), None]
+        );
         assert_eq!(list.tail, d);
         assert_eq!(list.remove(&mut pool, c), Some(d));
         assert_eq!((list.tail, list.remove(&mut pool, c)), (c, None));

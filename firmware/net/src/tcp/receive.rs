@@ -50,7 +50,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.ack_now(c);
             return Buffer::Unused;
         }
-        let Some(place) = self.segs.take(node) else { return Buffer::Unused };
+        let Some(place) = self.segs.take(node) else {
+            return Buffer::Unused;
+        };
         let conn = &mut self.conns[c];
         conn.received.push(&mut self.segs, place);
         conn.bufs += 1;
@@ -129,7 +131,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if node.len == 0 {
             return self.duplicate_later(c, whole);
         }
-        let Some(place) = self.segs.take(node) else { return Buffer::Unused };
+        let Some(place) = self.segs.take(node) else {
+            return Buffer::Unused;
+        };
         let conn = &mut self.conns[c];
         conn.ooo.insert(&mut self.segs, before_it, place);
         conn.ooo_count += 1;
@@ -154,14 +158,19 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             return list.tail; // the usual case: behind all others
         }
         let starts_by = |place: &Ref| !after(self.segs.get(*place).seq, seq);
-        list.places(&self.segs).take_while(starts_by).last().unwrap_or_default()
+        list.places(&self.segs)
+            .take_while(starts_by)
+            .last()
+            .unwrap_or_default()
     }
 
     /// Drops the nodes behind `before_it` that `node` covers, and cuts `node` before one that it only overlaps.
     fn make_way(&mut self, c: usize, before_it: Ref, node: &mut Seg) {
         loop {
             let conn = &mut self.conns[c];
-            let Some(place) = conn.ooo.remove(&mut self.segs, before_it) else { return };
+            let Some(place) = conn.ooo.remove(&mut self.segs, before_it) else {
+                return;
+            };
             let next = *self.segs.get(place);
             if !after(next.end(), node.end()) {
                 conn.ooo_count -= 1;
@@ -218,11 +227,18 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if !conn.has(flag::SACK) {
             return;
         }
-        let mut blocks = Blocks { options, most: if conn.has(flag::TS) { 3 } else { 4 } };
+        let mut blocks = Blocks {
+            options,
+            most: if conn.has(flag::TS) { 3 } else { 4 },
+        };
         if conn.has(flag::DSACK) {
-            blocks.push(SackBlock { left: conn.dsack.0, right: conn.dsack.1 });
+            blocks.push(SackBlock {
+                left: conn.dsack.0,
+                right: conn.dsack.1,
+            });
         }
-        let holds = |b: &SackBlock| conn.ooo_latest.wrapping_sub(b.left) < b.right.wrapping_sub(b.left);
+        let holds =
+            |b: &SackBlock| conn.ooo_latest.wrapping_sub(b.left) < b.right.wrapping_sub(b.left);
         if let Some(latest) = self.ranges(conn).find(holds) {
             blocks.push(latest);
         }
@@ -233,10 +249,17 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     /// The ranges that the nodes out of order form together.
     fn ranges(&self, conn: &Conn) -> impl Iterator<Item = SackBlock> {
-        let mut nodes = conn.ooo.places(&self.segs).map(|place| self.segs.get(place)).peekable();
+        let mut nodes = conn
+            .ooo
+            .places(&self.segs)
+            .map(|place| self.segs.get(place))
+            .peekable();
         core::iter::from_fn(move || {
             let first = nodes.next()?;
-            let mut range = SackBlock { left: first.seq, right: first.end() };
+            let mut range = SackBlock {
+                left: first.seq,
+                right: first.end(),
+            };
             while let Some(node) = nodes.next_if(|node| node.seq == range.right) {
                 range.right = node.end();
             }

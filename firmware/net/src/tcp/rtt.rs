@@ -15,13 +15,19 @@ const INITIAL_RTO: u32 = 1_000_000;
 const GRANULARITY: u32 = 1_000;
 
 impl Rtt {
-    pub const NONE: Self = Self { srtt8: 0, rttvar4: 0 };
+    pub const NONE: Self = Self {
+        srtt8: 0,
+        rttvar4: 0,
+    };
 
     /// A segment that was sent once took `rtt` to be acknowledged (sections 2.2 and 2.3).
     pub fn sample(&mut self, rtt: u32) {
         let rtt = rtt.clamp(1, 60_000_000);
         if self.srtt8 == 0 {
-            *self = Self { srtt8: rtt * 8, rttvar4: rtt * 2 };
+            *self = Self {
+                srtt8: rtt * 8,
+                rttvar4: rtt * 2,
+            };
             return;
         }
         let deviation = (self.srtt8 >> 3).abs_diff(rtt);

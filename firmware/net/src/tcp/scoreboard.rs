@@ -14,7 +14,10 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
-    pub const NONE: Self = Self { ranges: [SackBlock { left: 0, right: 0 }; RANGES], len: 0 };
+    pub const NONE: Self = Self {
+        ranges: [SackBlock { left: 0, right: 0 }; RANGES],
+        len: 0,
+    };
 
     #[inline]
     pub const fn is_empty(&self) -> bool {
@@ -31,7 +34,10 @@ impl Scoreboard {
 
     /// Bytes in all ranges.
     pub fn bytes(&self) -> u32 {
-        self.ranges().iter().map(|r| r.right.wrapping_sub(r.left)).sum()
+        self.ranges()
+            .iter()
+            .map(|r| r.right.wrapping_sub(r.left))
+            .sum()
     }
 
     /// Adds a block that the caller has found to lie between the acknowledgment and what was sent. Returns the bytes
@@ -82,7 +88,11 @@ impl Scoreboard {
     /// Everything before `una` is acknowledged. False if the first range begins at `una`: then the peer has thrown away
     /// what it had reported (RFC 2018, section 8), and the board is cleared.
     pub fn advance(&mut self, una: u32) -> bool {
-        let done = self.ranges().iter().take_while(|r| !after(r.right, una)).count();
+        let done = self
+            .ranges()
+            .iter()
+            .take_while(|r| !after(r.right, una))
+            .count();
         self.ranges.copy_within(done.., 0);
         self.len -= done as u8;
         let reneged = self.ranges().first().is_some_and(|r| !after(r.left, una));
@@ -142,7 +152,10 @@ mod tests {
         assert_eq!(board.add(block(240, 300)), 50);
         assert_eq!(board.ranges(), [block(100, 400)]);
         assert_eq!(board.add(block(150, 350)), 0);
-        assert_eq!((board.hole(50, 500), board.hole(100, 500)), (Some((50, 100)), Some((400, 500))));
+        assert_eq!(
+            (board.hole(50, 500), board.hole(100, 500)),
+            (Some((50, 100)), Some((400, 500)))
+        );
     }
 
     #[test]

@@ -38,7 +38,13 @@ mod tests {
     fn order_holds_across_the_wrap() {
         assert!(before(0xffff_fff0, 0x10) && after(0x10, 0xffff_fff0));
         assert!(!before(5, 5) && !after(5, 5));
-        assert_eq!((later(0xffff_fff0, 1), earlier(0xffff_fff0, 1)), (1, 0xffff_fff0));
-        assert_eq!((distance(0xffff_fff0, 0x10), distance(0x10, 0xffff_fff0)), (0x20, 0));
+        assert_eq!(
+            (later(0xffff_fff0, 1), earlier(0xffff_fff0, 1)),
+            (1, 0xffff_fff0)
+        );
+        assert_eq!(
+            (distance(0xffff_fff0, 0x10), distance(0x10, 0xffff_fff0)),
+            (0x20, 0)
+        );
     }
 }

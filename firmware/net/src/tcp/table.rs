@@ -13,7 +13,11 @@ pub struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     pub const fn new() -> Self {
         assert!(N > 0 && N < u16::MAX as usize);
-        Self { buckets: [0; N], next: [0; N], multiplier: 0 }
+        Self {
+            buckets: [0; N],
+            next: [0; N],
+            multiplier: 0,
+        }
     }
 
     /// Only while the table is empty.

@@ -27,7 +27,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub const NONE: Self = Self { left: 0, since: 0, noise: 0 };
+    pub const NONE: Self = Self {
+        left: 0,
+        since: 0,
+        noise: 0,
+    };
 
     fn take(&mut self, now: u32) -> bool {
         if self.noise == 0 || now.wrapping_sub(self.since) >= BUDGET_PERIOD {
@@ -175,7 +179,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             return self.die(c, CloseReason::TimedOut);
         }
         conn.backoff = conn.backoff.saturating_add(1).min(16);
-        conn.set(if conn.snd_wnd == 0 { flag::WINDOW_PROBE_DUE } else { flag::SMALL_DUE });
+        conn.set(if conn.snd_wnd == 0 {
+            flag::WINDOW_PROBE_DUE
+        } else {
+            flag::SMALL_DUE
+        });
         self.dirty.push(c);
         self.arm_retransmission(c, now);
     }
@@ -241,8 +249,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     pub(super) fn challenge(&mut self, c: usize, now: Micros) {
         let now32 = now.0 as u32;
         let conn = &mut self.conns[c];
-        let lately = conn.challenge_at != 0
-            && now32.wrapping_sub(conn.challenge_at) < CHALLENGE_INTERVAL;
+        let lately =
+            conn.challenge_at != 0 && now32.wrapping_sub(conn.challenge_at) < CHALLENGE_INTERVAL;
         if lately || !self.challenges.take(now32) {
             self.stats.challenges_withheld += 1;
             return;
@@ -260,5 +268,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 }
 
 fn backed_off(rto: u32, backoff: u8, max: u32) -> u32 {
-    rto.checked_shl(u32::from(backoff.min(10))).filter(|d| *d >> backoff.min(10) == rto).unwrap_or(max).min(max)
+    rto.checked_shl(u32::from(backoff.min(10)))
+        .filter(|d| *d >> backoff.min(10) == rto)
+        .unwrap_or(max)
+        .min(max)
 }

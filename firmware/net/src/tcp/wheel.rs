@@ -38,8 +38,20 @@ pub struct Wheel<const N: usize> {
 
 impl<const N: usize> Wheel<N> {
     pub const fn new() -> Self {
-        let none = Entry { next: 0, prev: 0, slot: 0, at: 0 };
-        Self { entries: [none; N], slots: [0; 2 * SLOTS], used: [0; 2], tick: 0, next: 0, count: 0 }
+        let none = Entry {
+            next: 0,
+            prev: 0,
+            slot: 0,
+            at: 0,
+        };
+        Self {
+            entries: [none; N],
+            slots: [0; 2 * SLOTS],
+            used: [0; 2],
+            tick: 0,
+            next: 0,
+            count: 0,
+        }
     }
 
     /// Makes sure that `index` comes up no later than `at`.
@@ -70,13 +82,22 @@ impl<const N: usize> Wheel<N> {
         let position = (slot_tick >> (ring as u32 * SLOTS_LOG2)) as usize % SLOTS;
         self.link(index, at, ring, position);
         let comes_up = slot_tick << FINE;
-        self.next = if self.count == 1 { comes_up } else { self.next.min(comes_up) };
+        self.next = if self.count == 1 {
+            comes_up
+        } else {
+            self.next.min(comes_up)
+        };
     }
 
     fn link(&mut self, index: usize, at: u32, ring: usize, position: usize) {
         let slot = ring * SLOTS + position;
         let first = self.slots[slot];
-        self.entries[index] = Entry { next: first, prev: 0, slot: slot as u8 + 1, at };
+        self.entries[index] = Entry {
+            next: first,
+            prev: 0,
+            slot: slot as u8 + 1,
+            at,
+        };
         if let Some(first) = usize::from(first).checked_sub(1) {
             self.entries[first].prev = index as u16 + 1;
         }
@@ -87,8 +108,12 @@ impl<const N: usize> Wheel<N> {
 
     /// Takes `index` out.
     pub fn unset(&mut self, index: usize) {
-        let Entry { next, prev, slot, .. } = self.entries[index];
-        let Some(slot) = usize::from(slot).checked_sub(1) else { return };
+        let Entry {
+            next, prev, slot, ..
+        } = self.entries[index];
+        let Some(slot) = usize::from(slot).checked_sub(1) else {
+            return;
+        };
         self.entries[index].slot = 0;
         self.count -= 1;
         if let Some(next) = usize::from(next).checked_sub(1) {
@@ -126,7 +151,11 @@ impl<const N: usize> Wheel<N> {
             let fine = next as usize % SLOTS;
             let coarse = SLOTS + (next >> SLOTS_LOG2) as usize % SLOTS;
             let at_edge = next.is_multiple_of(SLOTS as u64);
-            let slot = if self.slots[fine] != 0 || !at_edge { fine } else { coarse };
+            let slot = if self.slots[fine] != 0 || !at_edge {
+                fine
+            } else {
+                coarse
+            };
             if let Some(index) = usize::from(self.slots[slot]).checked_sub(1) {
                 self.unset(index);
                 return Some(index);
@@ -137,7 +166,11 @@ impl<const N: usize> Wheel<N> {
     /// The first tick from the current one on at which a slot in use comes up.
     fn next_tick(&self) -> u64 {
         let fine = self.used[0].rotate_right((self.tick % SLOTS as u64) as u32);
-        let fine = if fine == 0 { u64::MAX } else { self.tick + u64::from(fine.trailing_zeros()) };
+        let fine = if fine == 0 {
+            u64::MAX
+        } else {
+            self.tick + u64::from(fine.trailing_zeros())
+        };
         // The coarse slot of the current tick has come up, unless the tick is its very first.
         let edge = self.tick.div_ceil(SLOTS as u64);
         let coarse = self.used[1].rotate_right((edge % SLOTS as u64) as u32);

@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sluice_engines::{DropReason, parse, transmit};
 use sluice_hal::{
-    BufId, Busy, MAX_GATHER, Micros, PmAddr, PmSlice, RawChecksum, RawJob, RxDesc, TcpJob, TxJob, layout,
+    BufId, Busy, MAX_GATHER, Micros, PmAddr, PmSlice, RawChecksum, RawJob, RxDesc, TcpJob, TxJob,
+    layout,
 };
 use sluice_net::{CloseReason, Config, ConnId, Event, Link, Tcp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -117,12 +118,21 @@ impl Link for Card {
         let mut gather = [PmSlice::default(); MAX_GATHER];
         gather[0] = PmSlice::new(PmAddr(SCRATCH), header.len() as u32);
         gather[1] = rest;
-        let job = RawJob { l3_offset: l3, l4_offset: l4, checksum: sum, gather, gather_len: 2 };
+        let job = RawJob {
+            l3_offset: l3,
+            l4_offset: l4,
+            checksum: sum,
+            gather,
+            gather_len: 2,
+        };
         self.execute(&TxJob::Raw(job))
     }
 
     fn free(&mut self, buf: BufId) {
-        assert!(self.held.remove(&buf.0).is_some(), "buffer {buf:?} freed twice");
+        assert!(
+            self.held.remove(&buf.0).is_some(),
+            "buffer {buf:?} freed twice"
+        );
         let start = buf.addr().0 as usize;
         self.pm[start..start + 2048].fill(0xdd);
         self.free.push(buf.0);
@@ -221,7 +231,10 @@ impl Endpoint {
                 self.flows.insert(id, (self.on_accept)());
                 self.accepted.push(id);
             }
-            let flow = self.flows.get_mut(&id).expect("events of known connections only");
+            let flow = self
+                .flows
+                .get_mut(&id)
+                .expect("events of known connections only");
             assert_eq!(flow.closed, None, "an event after Closed");
             match event {
                 Event::PeerClosed => {
@@ -234,8 +247,14 @@ impl Endpoint {
             }
         }
         while let Some((id, token)) = self.tcp.poll_released() {
-            let flow = self.flows.get_mut(&id).expect("releases of known connections only");
-            let slice = flow.chunks.remove(&token).expect("each chunk is released once");
+            let flow = self
+                .flows
+                .get_mut(&id)
+                .expect("releases of known connections only");
+            let slice = flow
+                .chunks
+                .remove(&token)
+                .expect("each chunk is released once");
             let page = slice.addr.0 / PAGE * PAGE;
             self.card.pm[page as usize..(page + PAGE) as usize].fill(0xee);
             self.pages.push(page);
@@ -251,9 +270,15 @@ impl Endpoint {
     fn read(&mut self, id: ConnId) {
         let flow = self.flows.get_mut(&id).expect("known");
         while !flow.deaf {
-            let Some(slice) = self.tcp.front(id) else { break };
+            let Some(slice) = self.tcp.front(id) else {
+                break;
+            };
             // Sometimes a part only.
-            let n = if self.rng.next_u32() % 4 == 0 { slice.len.div_ceil(3) } else { slice.len };
+            let n = if self.rng.next_u32() % 4 == 0 {
+                slice.len.div_ceil(3)
+            } else {
+                slice.len
+            };
             for (i, byte) in self.card.bytes(slice.split(n).0).iter().enumerate() {
                 let at = flow.received + i as u64;
                 assert_eq!(*byte, pattern(at), "byte {at} of the stream");
@@ -278,7 +303,9 @@ impl Endpoint {
                 self.card.pm[(slice.addr.0 + i) as usize] = pattern(flow.queued + u64::from(i));
             }
             self.next_token += 1;
-            self.tcp.send(id, slice, self.next_token).expect("there was room");
+            self.tcp
+                .send(id, slice, self.next_token)
+                .expect("there was room");
             flow.chunks.insert(self.next_token, slice);
             flow.queued += u64::from(len);
         }
@@ -295,7 +322,11 @@ impl Endpoint {
             assert!(flow.closed.is_some(), "{id:?} is not closed");
             assert!(flow.chunks.is_empty(), "{id:?} has chunks left");
         }
-        assert!(self.card.held.is_empty(), "buffers lost: {:?}", self.card.held);
+        assert!(
+            self.card.held.is_empty(),
+            "buffers lost: {:?}",
+            self.card.held
+        );
     }
 }
 
@@ -313,9 +344,22 @@ pub struct Faults {
     pub delay: u64,
 }
 
-pub const CLEAN: Faults = Faults { loss: 0, duplicate: 0, reorder: 0, corrupt: 0, mark: 0, delay: 50 };
-pub const ROUGH: Faults =
-    Faults { loss: 50, duplicate: 20, reorder: 30, corrupt: 10, mark: 0, delay: 200 };
+pub const CLEAN: Faults = Faults {
+    loss: 0,
+    duplicate: 0,
+    reorder: 0,
+    corrupt: 0,
+    mark: 0,
+    delay: 50,
+};
+pub const ROUGH: Faults = Faults {
+    loss: 50,
+    duplicate: 20,
+    reorder: 30,
+    corrupt: 10,
+    mark: 0,
+    delay: 200,
+};
 
 /// One direction of a link: frames with their time of arrival.
 pub struct Wire {
@@ -330,7 +374,14 @@ pub struct Wire {
 impl Wire {
     pub fn new(faults: Faults, seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { faults, rng, frames: BTreeMap::new(), count: 0, free_at: 0, lost: 0 }
+        Self {
+            faults,
+            rng,
+            frames: BTreeMap::new(),
+            count: 0,
+            free_at: 0,
+            lost: 0,
+        }
     }
 
     fn happens(&mut self, thousandths: u32) -> bool {
@@ -351,7 +402,11 @@ impl Wire {
             let at = self.rng.next_u32() as usize % frame.len();
             frame[at] ^= 1 << (self.rng.next_u32() % 8);
         }
-        let late = if self.happens(self.faults.reorder) { self.rng.next_u32() % 500 } else { 0 };
+        let late = if self.happens(self.faults.reorder) {
+            self.rng.next_u32() % 500
+        } else {
+            0
+        };
         let copies = 1 + u32::from(self.happens(self.faults.duplicate));
         for copy in 0..copies {
             self.count += 1;
@@ -373,6 +428,8 @@ impl Wire {
 fn mark_ce(frame: &mut [u8]) {
     frame[15] |= 3;
     frame[24..26].fill(0);
-    let sum = sluice_wire::checksum::Sum::default().bytes(&frame[14..34]).finish();
+    let sum = sluice_wire::checksum::Sum::default()
+        .bytes(&frame[14..34])
+        .finish();
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
