@@ -38,13 +38,19 @@ module sluice_rx_ring
   logic [PtrW:0]   held, start;
   logic [CntW-1:0] frames_q;
   logic [9:0]      words_q, words;
-  logic            open_q, over_q, over, store, full;
+  logic            open_q, over_q, over, store, full, valid;
+
+  // Follows the wire through resets of the engine, so that the rest of a frame is never taken for a frame.
+  logic wire_open_q;
+  initial wire_open_q = 1'b0;
+  always_ff @(posedge clk_i) if (rx_valid_i) wire_open_q <= !rx_last_i;
+  assign valid = rx_valid_i && (open_q || !wire_open_q);
 
   assign held  = wr_q - rd_q;
   assign full  = held[PtrW];
   assign start = open_q ? start_q : wr_q;
   assign words = open_q ? words_q : '0;
-  assign store = rx_valid_i && !over && words != 10'(MaxWords);
+  assign store = valid && !over && words != 10'(MaxWords);
   // Lost: no room for its record when it began, or no room for a word of it.
   assign over  = (open_q ? over_q : frames_q == CntW'(Frames)) || (full && words != 10'(MaxWords));
 
@@ -54,7 +60,7 @@ module sluice_rx_ring
   end
 
   logic accept;
-  assign accept = rx_valid_i && rx_last_i && !over;
+  assign accept = valid && rx_last_i && !over;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -65,20 +71,20 @@ module sluice_rx_ring
       beat_valid_o <= 1'b0;
       overrun_o    <= 1'b0;
     end else begin
-      if (rx_valid_i) begin
+      if (valid) begin
         open_q <= !rx_last_i;
         if (rx_last_i && over) wr_q <= start;
         else if (store)        wr_q <= wr_q + 1'b1;
       end
       rd_q         <= rd_q + (PtrW + 1)'(read_i) + (skip_i ? (PtrW + 1)'(skip_words_i) : '0);
       frames_q     <= frames_q + CntW'(accept) - CntW'(retire_i);
-      beat_valid_o <= rx_valid_i;
-      overrun_o    <= rx_valid_i && rx_last_i && over;
+      beat_valid_o <= valid;
+      overrun_o    <= valid && rx_last_i && over;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (rx_valid_i) begin
+    if (valid) begin
       start_q <= start;
       over_q  <= over;
       words_q <= words + 10'(store);

@@ -550,6 +550,26 @@ fn an_overrun_is_counted_and_the_frames_around_it_are_whole() {
 }
 
 #[test]
+fn the_rest_of_a_frame_cut_by_a_reset_is_not_taken_for_a_frame() {
+    let mut random = Random::new(40);
+    let mut rig = Rig::new(100);
+    // Bytes 32 and up look like a frame of their own, an ARP broadcast.
+    let mut frame = rig.plain(&mut random, 200);
+    frame[32..38].fill(0xFF);
+    put16(&mut frame, 32 + 12, 0x0806);
+    let reset = rig.bench.port("rst_ni");
+    rig.bench.set(reset, 0);
+    rig.clock(&mut random, Some((&frame[..16], false)));
+    rig.clock(&mut random, Some((&frame[16..32], false)));
+    rig.bench.set(reset, 1);
+    for (i, beat) in frame[32..].chunks(16).enumerate() {
+        rig.clock(&mut random, Some((beat, i == 10)));
+    }
+    let whole = rig.plain(&mut random, 100);
+    rig.check(&mut random, &[whole]);
+}
+
+#[test]
 fn a_pause_frame_reports_its_time() {
     let mut random = Random::new(39);
     let mut rig = Rig::new(100);
