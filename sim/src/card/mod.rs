@@ -2,6 +2,8 @@
 //! implement [`CardModel`]; every scenario runs on both.
 
 pub mod functional;
+#[cfg(feature = "rtl")]
+pub mod rtl;
 
 use std::collections::VecDeque;
 
