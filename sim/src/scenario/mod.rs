@@ -1,5 +1,8 @@
 //! Whole set-ups: a card with SSDs brought up by the host driver, and what is done with it.
 
+pub mod demo;
+pub mod firmware;
 pub mod lab;
 pub mod live;
 pub mod model;
+pub mod server;

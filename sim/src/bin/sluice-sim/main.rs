@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sluice_sim::options::{BenchOptions, DemoOptions, ServeOptions, VmOptions};
+use sluice_sim::options::{BenchOptions, DemoOptions, HostKind, ServeOptions, VmOptions};
+use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
+use sluice_sim::scenario::server::Setup;
 use sluice_sim::vm::scenario::Extent;
 use sluice_sim::{pcap, report, vm};
 
@@ -75,10 +77,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(_options: &DemoOptions) -> anyhow::Result<bool> {
-    anyhow::bail!(
-        "demo is not available yet: the scenario that joins card, SSDs and host driver is missing"
-    )
+fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
+    let card = &options.card;
+    let mut setup = Setup::new(card.card, card.cores, card.seed);
+    setup.firmware.clone_from(&card.firmware);
+    setup.waves = options.waves.then(|| card.out.join("waves"));
+    let demo = DemoConfig { setup, out: card.out.clone(), short: options.short };
+    let outcome = match options.host {
+        HostKind::Model => demo::with_model(&demo),
+        HostKind::Vm => {
+            let Some(image) = &options.vm.image else {
+                anyhow::bail!("no VM image: start it as `cargo xtask demo`")
+            };
+            demo::with_vm(&demo, &VmSetup { image: image.clone(), qemu: options.vm.qemu.clone() })
+        }
+    };
+    finish(&outcome, options.report.as_deref())
 }
 
 fn serve(_options: &ServeOptions) -> anyhow::Result<bool> {
