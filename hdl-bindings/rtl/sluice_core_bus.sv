@@ -46,16 +46,18 @@ module sluice_core_bus
   logic [PmRowW-1:0] row_addr_q;
   logic [127:0]      row_q;
   logic [15:0]       used_q, wanted;
-  logic              row_valid_q, row_fresh, hit, room, send;
+  logic              row_valid_q, row_fresh, row_comes, hit, room, send;
   logic [31:0]       row_time_q;
 
   assign sent_o    = sent_q;
   assign reached_o = reached_q;
 
   assign wanted    = 16'(be_i) << {addr_i[3:2], 2'b00};
-  assign row_fresh = row_valid_q && clocks_i - row_time_q < RowClocks;
-  assign hit       = req_i && !we_i && class_i == BusPm && row_fresh && addr_i[PmAddrW-1:4] == row_addr_q
-                     && (wanted & used_q) == '0 && !loading_q;
+  // A row that is just coming in serves the next load already, since that is answered a clock later.
+  assign row_comes = loading_q && load_valid_i && class_q == BusPm;
+  assign row_fresh = clocks_i - row_time_q < RowClocks;
+  assign hit       = req_i && !we_i && class_i == BusPm && (row_comes || (row_valid_q && row_fresh))
+                     && addr_i[PmAddrW-1:4] == row_addr_q && (wanted & used_q) == '0;
   assign room      = sent_q - reached_q < 8'(BusDepth) && !(loading_q && !load_valid_i);
   assign gnt_o     = hit || room;
   assign send      = req_i && room && !hit;
@@ -87,8 +89,9 @@ module sluice_core_bus
         class_q <= class_i;
         lane_q  <= addr_i[3:2];
       end
-      if (loading_q && load_valid_i && class_q == BusPm) row_valid_q <= 1'b1;
-      else if (forget_i || send || (row_valid_q && !row_fresh)) row_valid_q <= 1'b0;
+      if (forget_i || send) row_valid_q <= 1'b0;
+      else if (row_comes) row_valid_q <= 1'b1;
+      else if (!row_fresh) row_valid_q <= 1'b0;
     end
   end
 

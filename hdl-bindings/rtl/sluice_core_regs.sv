@@ -108,7 +108,7 @@ module sluice_core_regs
   logic [1:0]   out_beat;
   logic [127:0] out_beats[3];
   logic         mail_busy_q, mail_refused_q;
-  logic [127:0] mail_out_q[2];
+  logic [7:0][31:0] mail_out_q;
 
   assign move_post = write && at == MovePostOffset;
   assign done_room = 6'(DoneQueue) - moves_open_q;
@@ -124,7 +124,7 @@ module sluice_core_regs
     .post_i(move_post), .accept_i(move_free != '0), .used_o(move_used), .overrun_o(move_overrun),
     .sent_i, .reached_i, .ready_o(move_ready), .beat_i(out_beat), .beat_o(out_beats[OutMove]), .pop_i(out_pop[OutMove])
   );
-  assign out_beats[OutMail] = mail_out_q[out_beat[0]];
+  assign out_beats[OutMail] = out_beat[0] ? mail_out_q[7:4] : mail_out_q[3:0];
 
   sluice_tile_out u_out (
     .clk_i, .rst_ni, .ready_i({mail_busy_q && !mail_refused_i && !out_pop[OutMail], move_ready, tx_ready}),
@@ -151,7 +151,7 @@ module sluice_core_regs
     end
   end
   always_ff @(posedge clk_i) begin
-    if (write && mail_out_window && !mail_busy_q) mail_out_q[addr_i[4]][32*addr_i[3:2]+:32] <= wdata_i;
+    if (write && mail_out_window && !mail_busy_q) mail_out_q[addr_i[4:2]] <= wdata_i;
   end
 
   // ---- events, timer, watchdog, small units --------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ module sluice_job_queue #(
   output logic [127:0]  beat_o,      // of the head
   input  logic          pop_i
 );
-  logic [127:0]    mem[Depth*4];
   logic [PtrW:0]   tail_q, ready_q, head_q; // one bit more than the index, so that full and empty differ
   logic [PtrW:0]   mark_q;                  // jobs before this wait for `target_q`
   logic            waiting_q;
@@ -34,10 +33,14 @@ module sluice_job_queue #(
   assign used_o    = tail_q - head_q;
   assign overrun_o = overrun_q;
   assign ready_o   = ready_q != head_q;
-  assign beat_o    = mem[{head_q[PtrW-1:0], beat_i}];
 
-  always_ff @(posedge clk_i) begin
-    if (write_i) mem[{tail_q[PtrW-1:0], word_i[3:2]}][32*word_i[1:0]+:32] <= wdata_i;
+  // One memory per word of a beat, so that each has a plain write enable.
+  for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
+    logic [31:0] mem[Depth*4];
+    assign beat_o[32*lane+:32] = mem[{head_q[PtrW-1:0], beat_i}];
+    always_ff @(posedge clk_i) begin
+      if (write_i && word_i[1:0] == 2'(lane)) mem[{tail_q[PtrW-1:0], word_i[3:2]}] <= wdata_i;
+    end
   end
 
   // One wait at a time covers all jobs posted up to its start.

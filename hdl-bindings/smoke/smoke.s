@@ -259,6 +259,30 @@ start:
         blt  t1, t0, fail
         lw   t1, 0x040(s1)            # payload accesses were counted
         beqz t1, fail
+
+# Step 12: four words of a row cost one trip to memory (at most 12 clocks in all); a row is not kept across a store.
+        li   s4, 12
+        li   a0, 0x11
+        sw   a0, 0x40(s0)
+        sw   a0, 0x4C(s0)
+        lw   t0, 0x018(s1)
+        lw   t2, 0x40(s0)
+        lw   t3, 0x44(s0)
+        lw   t4, 0x48(s0)
+        lw   t5, 0x4C(s0)
+        lw   t1, 0x018(s1)
+        sub  t1, t1, t0
+        li   t0, 13
+        bge  t1, t0, fail
+        bne  t5, a0, fail
+        lw   t2, 0x40(s0)
+        addi a0, a0, 1
+        sw   a0, 0x4C(s0)
+        lw   t5, 0x4C(s0)
+        bne  t5, a0, fail
+        lw   t5, 0x4C(s0)             # twice the same word: from memory both times
+        bne  t5, a0, fail
+
         li   t0, 1
         sw   t0, 0x024(s2)
 stop:   wfi
