@@ -54,7 +54,11 @@ impl Pair {
             deadline(&self.a),
             deadline(&self.b),
         ];
-        let next = next.into_iter().flatten().min().unwrap_or(self.now.0 + 1_000_000);
+        let next = next
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.now.0 + 1_000_000);
         self.now = Micros(next.max(self.now.0 + 1));
     }
 
@@ -124,7 +128,6 @@ fn bulk_data_arrives_whole_on_a_clean_link() {
     for v6 in [false, true] {
         let pair = bulk(CLEAN, 1, 3_000_000, v6, |_| {});
         let (a, b) = (pair.a.tcp.stats(), pair.b.tcp.stats());
-        println!("{a:?}\n{b:?}");
         assert_eq!((a.retransmits, a.timeouts, a.recoveries), (0, 0, 0));
         assert!(
             b.fast * 10 > b.segments_in * 9,
