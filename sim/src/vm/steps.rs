@@ -205,7 +205,10 @@ impl<'a> Host<'a> {
     pub fn fio(&mut self, mebibytes: u32) -> Result<Checked, VmError> {
         let device = self.raw_device();
         let said = self.sh(&format!(
-            "fio --name=verify --filename={device} --rw=randrw --bsrange=512-64k --blockalign=512 --size={mebibytes}m \
+            "device={device}
+             set -e
+             block=$(cat /sys/block/${{device##*/}}/queue/logical_block_size)
+             fio --name=verify --filename=$device --rw=randrw --bsrange=$block-64k --blockalign=$block --size={mebibytes}m \
              --ioengine=libaio --direct=1 --iodepth=16 --randseed=1 --verify=crc32c --do_verify=1 --verify_fatal=1 \
              --output-format=json"
         ))?;
