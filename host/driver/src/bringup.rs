@@ -17,7 +17,7 @@ use crate::nvme::{Ssd, SsdError, SsdInfo, SsdOptions};
 pub enum BringupError {
     /// The configuration does not fit.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(Box<ConfigError>),
     /// The card.
     #[error(transparent)]
     Card(#[from] CardError),
@@ -60,11 +60,17 @@ pub enum BringupError {
     },
 }
 
+impl From<ConfigError> for BringupError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Box::new(error))
+    }
+}
+
 /// What has become of an SSD.
 #[derive(Debug)]
 enum Slot<D: Device> {
     /// Attached to the card.
-    Serving(Ssd<D>),
+    Serving(Box<Ssd<D>>),
     /// Detached; commands to its namespaces fail.
     Lost,
 }
@@ -274,7 +280,7 @@ impl<D: Device> Rig<D> {
         self.placed = self.config.place(&infos)?;
         for (index, mut ssd) in opened.into_iter().enumerate() {
             self.attach(index, &mut ssd)?;
-            self.ssds.push(Slot::Serving(ssd));
+            self.ssds.push(Slot::Serving(Box::new(ssd)));
         }
         self.serve()
     }
@@ -389,7 +395,7 @@ impl<D: Device> Rig<D> {
             }
         }
         self.attach(index, &mut ssd)?;
-        self.ssds[index] = Slot::Serving(ssd);
+        self.ssds[index] = Slot::Serving(Box::new(ssd));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub struct ConfigError {
     /// The key, such as `subsystems[0].namespaces[1].nsid`; empty if the text could not be understood so far.
     pub key: String,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// What is wrong.
@@ -99,12 +99,12 @@ impl ConfigError {
             line,
             column,
             key: key.to_string(),
-            problem,
+            problem: Box::new(problem),
         }
     }
 
     pub(super) fn unreadable(file: String, error: &std::io::Error) -> Self {
-        let problem = Problem::Unreadable(error.to_string());
+        let problem = Box::new(Problem::Unreadable(error.to_string()));
         Self {
             file,
             line: 0,
