@@ -102,10 +102,10 @@ fn build() -> Result<PathBuf> {
 }
 
 fn fuzz_one(programs: &std::path::Path, name: &str, share: &[String]) -> Result<()> {
-    let corpus = paths::target("fuzz/corpus").join(name);
+    let fixed = share.iter().any(|argument| argument.starts_with("-seed"));
+    let corpus = paths::target(if fixed { "fuzz/fixed" } else { "fuzz/corpus" }).join(name);
     let findings = paths::target("fuzz/findings").join(name);
     let seeds = paths::root().join("fuzz/corpus").join(name);
-    let fixed = share.iter().any(|argument| argument.starts_with("-seed"));
     for dir in [&corpus, &findings] {
         std::fs::create_dir_all(dir)?;
     }
@@ -117,10 +117,12 @@ fn fuzz_one(programs: &std::path::Path, name: &str, share: &[String]) -> Result<
         "-rss_limit_mb=2048",
     ]);
     fuzzer.arg(format!("-artifact_prefix={}/", findings.display()));
-    // A repeatable run must not depend on what earlier ones have found.
-    if !fixed {
-        fuzzer.arg(&corpus);
+    // What it finds on the way goes to the first folder. A repeatable run must not depend on what earlier ones found.
+    if fixed {
+        std::fs::remove_dir_all(&corpus)?;
+        std::fs::create_dir_all(&corpus)?;
     }
+    fuzzer.arg(&corpus);
     if seeds.is_dir() {
         fuzzer.arg(&seeds);
     }

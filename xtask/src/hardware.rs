@@ -50,7 +50,7 @@ pub fn lint() -> Result<Vec<String>> {
 }
 
 /// LUT, flip-flop and block RAM estimates of each block from yosys.
-pub fn synth(block: Option<&str>) -> Result<()> {
+pub fn synth(blocks: &[String], report: Option<PathBuf>) -> Result<()> {
     setup::ensure(&[Need::Hardware])?;
     let script = paths::root().join("hdl-bindings/synth/synth.py");
     ensure!(
@@ -59,7 +59,13 @@ pub fn synth(block: Option<&str>) -> Result<()> {
         paths::shown(&script)
     );
     let mut python = with_sources(process::command(paths::venv_bin("python")))?;
-    process::run(python.arg(script).args(block))
+    python
+        .arg(script)
+        .args(blocks.iter().flat_map(|block| ["--block", block]));
+    if let Some(file) = report {
+        python.arg("--report").arg(std::path::absolute(file)?);
+    }
+    process::run(&mut python)
 }
 
 fn verilator() -> Result<Command> {

@@ -69,8 +69,12 @@ enum Command {
     },
     /// Estimate LUTs, flip-flops and block RAMs of each block with yosys
     Synth {
-        /// Only this module
-        block: Option<String>,
+        /// Only these blocks (may be given several times)
+        #[arg(long, value_name = "NAME")]
+        block: Vec<String>,
+        /// Write the table as JSON
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
     },
     /// Generate register blocks, offsets and documentation from the register map
     Regs {
@@ -162,7 +166,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             let count = fuzz::run(&fuzz::Effort::Seconds(seconds), target.as_deref())?;
             println!("{count} targets fuzzed, no findings");
         }
-        Command::Synth { block } => hardware::synth(block.as_deref())?,
+        Command::Synth { block, report } => hardware::synth(&block, report)?,
         Command::Regs { check, html } => hardware::registers(check, html)?,
         Command::Lint => return test::run(false, Some("lint")),
         Command::CheckPcaps { .. } => {

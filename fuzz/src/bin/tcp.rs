@@ -88,7 +88,7 @@ impl Game {
             _ => {
                 // A segment near what is expected: that is where the state table has its corners.
                 let flags = if kind & 0x80 == 0 { tcp::ACK } else { byte()? };
-                let seq = u32::from(u16::from_le_bytes([byte()?, kind >> 3 & 7]));
+                let seq = u32::from(u16::from_le_bytes([byte()?, kind >> 3 & 3]));
                 let ack = u32::from(u16::from_le_bytes([byte()?, byte()? & 0x1f]));
                 let len = u32::from(byte()?) * u32::from(kind >> 5 & 3);
                 self.segment(flags, seq.wrapping_sub(8), ack.wrapping_sub(8), len, &[]);

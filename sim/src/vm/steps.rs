@@ -201,9 +201,14 @@ impl<'a> Host<'a> {
         Ok(Checked::bytes(u64::from(kib) << 10))
     }
 
-    /// fio: random reads and writes of 512 bytes to 64 KiB, every block written verified by CRC32C.
+    /// fio: random reads and writes of one block to 64 KiB, every block written verified by CRC32C.
     pub fn fio(&mut self, mebibytes: u32) -> Result<Checked, VmError> {
         let device = self.raw_device();
+        let block = self.sh(&format!(
+            "cat /sys/block/{}/queue/logical_block_size",
+            device.trim_start_matches("/dev/")
+        ))?;
+        let block = block.trim();
         let said = self.sh(&format!(
             "device={device}
              set -e
