@@ -181,7 +181,7 @@ impl Ssd {
         self.commands.insert(id, command);
         match (forced, transfer) {
             (Err(status), _) | (Ok(()), Err(status)) => self.finish(id, Err(status).into()),
-            _ if len == 0 => self.to_media(id),
+            _ if len == 0 => self.start_media(id),
             _ => {
                 let (walk, step) = Walk::start(&sqe, len, super::identify::PAGE);
                 self.with(id, |c| c.walk = Some(walk));
@@ -212,7 +212,7 @@ impl Ssd {
             }
             Step::Done(extents) => {
                 command.extents = extents;
-                self.to_media(id);
+                self.start_media(id);
             }
         }
     }
@@ -232,13 +232,13 @@ impl Ssd {
             }
             (Ok(bytes), _) => {
                 command.data = bytes;
-                self.to_media(id);
+                self.start_media(id);
             }
         }
     }
 
     /// Puts the media to work, for as long as the latency model says.
-    fn to_media(&mut self, id: u64) {
+    fn start_media(&mut self, id: u64) {
         let Some(command) = self.commands.get_mut(&id) else {
             return;
         };

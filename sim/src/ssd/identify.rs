@@ -139,16 +139,18 @@ impl Ssd {
 
 /// What all namespaces share: formats and features.
 fn common_namespace() -> IdentifyNamespace {
-    let mut id = IdentifyNamespace::default();
-    id.nlbaf_z = 1;
+    let mut id = IdentifyNamespace {
+        nlbaf_z: 1,
+        // Deallocated blocks read as zeros; Write Zeroes can deallocate.
+        dlfeat: 0b1001,
+        ..IdentifyNamespace::default()
+    };
     let format = |lbads, rp| LbaFormat {
         ms: 0.into(),
         lbads,
         rp,
     };
     (id.lbaf[0], id.lbaf[1]) = (format(9, 1), format(12, 0));
-    // Deallocated blocks read as zeros; Write Zeroes can deallocate.
-    id.dlfeat = 0b1001;
     id
 }
 

@@ -176,7 +176,7 @@ impl Walk {
         let Kind::Sgl { seen, .. } = self.kind else {
             return Step::Fail(Status::INTERNAL);
         };
-        if len == 0 || len % DESCRIPTOR as u32 != 0 {
+        if len == 0 || !len.is_multiple_of(DESCRIPTOR as u32) {
             return Step::Fail(Status::SGL_SEGMENT.no_retry());
         }
         if seen >= MAX_SEGMENTS || len > MAX_SEGMENT {

@@ -135,7 +135,7 @@ fn an_ssd_that_never_gets_ready_is_reported_with_its_status() {
         ready_delay: u64::MAX / 2,
         ..SsdConfig::default()
     });
-    let error = open(&w, 1).err().expect("never ready");
+    let error = open(&w, 1).expect_err("never ready");
     assert!(
         matches!(error, SsdError::NotInTime { csts: 0, .. }),
         "{error}"
@@ -152,7 +152,7 @@ fn fatal_silent_failing_and_missing_ssds_are_told_apart() {
     let attempt = |fault| {
         let w = world(SsdConfig::default());
         spoil(&mut w.borrow_mut(), identify, fault);
-        open(&w, 1).err().expect("faulty")
+        open(&w, 1).expect_err("faulty")
     };
     assert!(matches!(
         attempt(Fault::Fatal),
@@ -178,7 +178,7 @@ fn fatal_silent_failing_and_missing_ssds_are_told_apart() {
     for gone in [Gone::BusError, Gone::Silent] {
         let w = world(SsdConfig::default());
         w.borrow_mut().ssd.vanish(gone);
-        let error = open(&w, 1).err().expect("missing");
+        let error = open(&w, 1).expect_err("missing");
         assert!(error.is_gone(), "{error}");
     }
 }
