@@ -1,4 +1,5 @@
 //! A card brought up by hand, beat by beat, and the images it runs.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::{env, fs, path::PathBuf};
 
