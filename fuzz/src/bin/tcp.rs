@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
 struct Game {
     card: Endpoint,
     now: Micros,
-    /// Our initial sequence number and the card's, the latter once it has answered.
+    /// Initial sequence numbers of both sides, as the card's latest SYN-ACK has them.
     own: u32,
     theirs: u32,
 }
@@ -100,7 +100,8 @@ impl Game {
 
     /// Sends `len` bytes of the known stream; `seq` and `ack` count from the initial numbers.
     fn segment(&mut self, flags: u8, seq: u32, ack: u32, len: u32, options: &[u8]) {
-        // Stream byte 0 follows the SYN. Bytes before it are no part of the stream.
+        // Stream byte 0 follows the SYN, whichever SYN that is; so none carries data.
+        let len = if flags & tcp::SYN == 0 { len } else { 0 };
         let payload: Vec<u8> = (0..len)
             .map(|i| pattern(u64::from(seq.wrapping_add(i).wrapping_sub(1))))
             .collect();
@@ -148,6 +149,9 @@ impl Game {
                 tcp::View::of(packet.payload).filter(|s| s.header.flags & tcp::SYN != 0)
             {
                 self.theirs = segment.header.seq.get();
+                if segment.header.flags & tcp::ACK != 0 {
+                    self.own = segment.header.ack.get().wrapping_sub(1);
+                }
             }
         }
         // One is kept to be sent back.

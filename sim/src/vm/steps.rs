@@ -204,11 +204,6 @@ impl<'a> Host<'a> {
     /// fio: random reads and writes of one block to 64 KiB, every block written verified by CRC32C.
     pub fn fio(&mut self, mebibytes: u32) -> Result<Checked, VmError> {
         let device = self.raw_device();
-        let block = self.sh(&format!(
-            "cat /sys/block/{}/queue/logical_block_size",
-            device.trim_start_matches("/dev/")
-        ))?;
-        let block = block.trim();
         let said = self.sh(&format!(
             "device={device}
              set -e
