@@ -9,7 +9,9 @@ mod arch;
 mod boot;
 mod hal;
 mod log;
+mod once;
 mod panic;
+mod per_core;
 mod pm;
 mod regs;
 mod stack;
@@ -17,6 +19,8 @@ mod trap;
 
 pub use hal::MmioHal;
 pub use log::report_lost;
+pub use per_core::PerCore;
+pub use once::Once;
 
 /// Firmware status while starting.
 pub const STARTING: u32 = 0;

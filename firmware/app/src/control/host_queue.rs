@@ -86,6 +86,11 @@ impl HostPort {
         }
     }
 
+    /// Completions could not be posted yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.completions.is_empty()
+    }
+
     /// Bus address of packet memory.
     pub fn pm_bus(&self) -> u64 {
         self.queue.pm_bus

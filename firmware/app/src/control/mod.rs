@@ -32,6 +32,9 @@ const NEIGHBOURS: usize = 64;
 /// How often the data cores' activity words are looked at, in microseconds.
 const ACTIVITY_PERIOD: u64 = 50_000;
 
+/// A mailbox or the mover was full: look again after this many microseconds.
+const BUSY_RETRY: u32 = 1;
+
 /// Firmware status in BAR0: ready for the host driver.
 pub const STATUS_READY: u32 = 1;
 
@@ -141,6 +144,17 @@ impl ControlCore {
         self.drain_outbox(hal);
         hal.phase(Phase::Idle);
         busy
+    }
+
+    /// How long the core may sleep after a pass without work, in microseconds, if nothing comes in meanwhile.
+    #[must_use]
+    pub fn idle_for(&self) -> u32 {
+        if !self.outbox.is_empty() || self.port.is_waiting() {
+            return BUSY_RETRY;
+        }
+        let timers = [self.host.deadline(), self.target.deadline(), Some(self.next_activity)];
+        let next = timers.into_iter().flatten().min().unwrap_or(self.next_activity);
+        next.since(self.now).min(ACTIVITY_PERIOD) as u32
     }
 
     fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {

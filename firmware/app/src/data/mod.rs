@@ -44,6 +44,11 @@ const COMPLETIONS_PER_PASS: usize = 16;
 /// Connections served per pass.
 const CONNECTIONS_PER_PASS: usize = 8;
 
+/// An engine or a mailbox was full: look again after this many microseconds.
+const BUSY_RETRY: u32 = 1;
+/// SSDs are looked after at least this often, in microseconds.
+const LONGEST_NAP: u32 = 1000;
+
 /// What this controller grants its hosts.
 pub(crate) const SESSION_LIMITS: Limits = Limits {
     max_h2c_data: limits::TRANSFER,
@@ -154,6 +159,16 @@ impl DataCore {
         self.watch(hal);
         hal.phase(Phase::Idle);
         busy
+    }
+
+    /// How long the core may sleep after a pass without work, in microseconds, if nothing comes in meanwhile.
+    #[must_use]
+    pub fn idle_for(&self) -> u32 {
+        if !self.outbox.is_empty() || !self.leaving.is_empty() || self.tcp.wants_transmit() {
+            return BUSY_RETRY;
+        }
+        let until = self.tcp.deadline().map_or(u64::MAX, |at| at.since(self.now));
+        until.min(LONGEST_NAP.into()) as u32
     }
 
     fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {

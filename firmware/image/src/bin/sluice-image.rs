@@ -2,16 +2,41 @@
 #![no_std]
 #![no_main]
 
-use sluice_hal::Hal;
-use sluice_image::MmioHal;
+use sluice_app::{ControlCore, DataCore};
+use sluice_hal::{CoreId, Hal};
+use sluice_image::{MmioHal, PerCore};
 
 sluice_image::entry!(main);
 
+static CONTROL: PerCore<ControlCore> = PerCore::new(ControlCore::new());
+static DATA: PerCore<DataCore> = PerCore::new(DataCore::new());
+
 fn main(mut hal: MmioHal) -> ! {
-    defmt::info!("core {=u8} of {=u8} up", hal.core().0, hal.cores());
+    defmt::info!("Sluice {=str}: core {=u8} of {=u8}", sluice_app::VERSION, hal.core().0, hal.cores());
+    if hal.core() == CoreId::CONTROL {
+        let Some(core) = CONTROL.take() else { sluice_image::fail() };
+        core.start(&mut hal);
+        loop {
+            hal.take_events();
+            if !core.poll(&mut hal) {
+                idle(&mut hal, core.idle_for());
+            }
+        }
+    }
+    let Some(core) = DATA.take() else { sluice_image::fail() };
+    core.start(&mut hal);
     loop {
         hal.take_events();
-        hal.kick_watchdog();
-        hal.sleep(100_000);
+        if !core.poll(&mut hal) {
+            idle(&mut hal, core.idle_for());
+        }
+    }
+}
+
+/// Nothing to do for `at_most` microseconds, unless something comes in.
+fn idle(hal: &mut MmioHal, at_most: u32) {
+    sluice_image::report_lost();
+    if at_most > 0 {
+        hal.sleep(at_most);
     }
 }
