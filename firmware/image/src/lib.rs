@@ -9,7 +9,6 @@ mod arch;
 mod boot;
 mod hal;
 mod log;
-mod once;
 mod panic;
 mod per_core;
 mod pm;
@@ -20,7 +19,6 @@ mod trap;
 pub use hal::MmioHal;
 pub use log::report_lost;
 pub use per_core::PerCore;
-pub use once::Once;
 
 /// Firmware status while starting.
 pub const STARTING: u32 = 0;
