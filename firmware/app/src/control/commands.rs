@@ -4,7 +4,7 @@ use sluice_hal::{CoreId, Hal, layout};
 use sluice_nvmf::Refusal;
 use sluice_ssd::{place, queue};
 use sluice_wire::mgmt::{
-    CardInfo, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace, SsdAttach, Status, SubsystemConfig,
+    CardInfo, Event, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace, SsdAttach, Status, SubsystemConfig,
 };
 use zerocopy::{FromBytes, IntoBytes, TryFromBytes};
 
@@ -198,6 +198,7 @@ impl ControlCore {
         }
         let deepest = u32::from(ssd.entries);
         ssd.attached = Some(config);
+        ssd.timeout_told = false;
         for core in 1..=self.data_cores {
             let pair = place::pair(index, CoreId(core), data_cores);
             let at = place::queues(index, CoreId(core), data_cores, deepest);
@@ -230,6 +231,15 @@ impl ControlCore {
         self.target.ssd_set(index as u8, false, &mut self.actions);
         self.broadcast(ToData::SsdDetach { ssd: index as u8 }.encode(), hal);
         self.port.step = Step::Waiting;
+    }
+
+    /// A data core misses an answer. The host driver is told once per attachment, however many cores wait: it resets
+    /// the SSD each time.
+    pub(super) fn ssd_timeout(&mut self, ssd: u8) {
+        let Some(state) = self.ssds.get_mut(usize::from(ssd)).filter(|s| s.attached.is_some()) else { return };
+        if !core::mem::replace(&mut state.timeout_told, true) {
+            self.event(Event::SsdTimeout, ssd.into());
+        }
     }
 
     /// A data core has ended its commands to the SSD.

@@ -42,6 +42,8 @@ pub const STATUS_READY: u32 = 1;
 #[derive(Clone, Copy)]
 struct Ssd {
     attached: Option<SsdAttach>,
+    /// The host driver knows that it does not answer.
+    timeout_told: bool,
     /// Entries of its queues, as `SsdPrepare` gave them; 0 before.
     entries: u16,
     /// Data cores that have not yet ended their commands, while it is being detached.
@@ -107,7 +109,7 @@ impl ControlCore {
             port: HostPort::new(),
             events: Deque::new(),
             lost_events: 0,
-            ssds: [Ssd { attached: None, entries: 0, draining: 0 }; SSDS],
+            ssds: [Ssd { attached: None, timeout_told: false, entries: 0, draining: 0 }; SSDS],
             outstanding: Vec::new(),
             io_port: 0,
             discovery_port: 0,

@@ -54,7 +54,7 @@ impl ControlCore {
             Some(ToControl::Opened { key, port }) => self.opened(key, port, hal),
             Some(ToControl::Closed { key }) => self.closed(key),
             Some(ToControl::Command(relay)) => self.relayed(&relay, hal),
-            Some(ToControl::SsdTimeout { ssd }) => self.event(Event::SsdTimeout, ssd.into()),
+            Some(ToControl::SsdTimeout { ssd }) => self.ssd_timeout(ssd),
             Some(ToControl::SsdDrained { ssd }) => self.drained(ssd),
             Some(ToControl::Counted) => self.counted(hal),
             None => {}

@@ -1,15 +1,21 @@
 //! The program behind `cargo xtask demo`, `serve` and `bench`. It expects everything it needs to be there already
 //! (firmware image, VM image); `cargo xtask` sees to that.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use sluice_sim::options::{BenchOptions, DemoOptions, HostKind, ServeOptions, VmOptions};
+use sluice_driver::config::Config;
+use sluice_sim::options::{BenchOptions, CardOptions, DemoOptions, HostKind, ServeOptions, VmOptions};
 use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
 use sluice_sim::scenario::server::Setup;
 use sluice_sim::vm::scenario::Extent;
-use sluice_sim::{pcap, report, vm};
+use sluice_sim::{pcap, report, scenario, vm};
 
 /// Runs the simulated card
 #[derive(Parser)]
@@ -79,8 +85,7 @@ fn main() -> ExitCode {
 
 fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
     let card = &options.card;
-    let mut setup = Setup::new(card.card, card.cores, card.seed);
-    setup.firmware.clone_from(&card.firmware);
+    let mut setup = set_up(card);
     setup.waves = options.waves.then(|| card.out.join("waves"));
     let demo = DemoConfig { setup, out: card.out.clone(), short: options.short };
     let outcome = match options.host {
@@ -95,16 +100,54 @@ fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
     finish(&outcome, options.report.as_deref())
 }
 
-fn serve(_options: &ServeOptions) -> anyhow::Result<bool> {
-    anyhow::bail!(
-        "serve is not available yet: the scenario that joins card, SSDs and host driver is missing"
-    )
+fn serve(options: &ServeOptions) -> anyhow::Result<bool> {
+    let mut setup = set_up(&options.card);
+    if let Some(path) = &options.config {
+        setup.config = Config::load(path)?;
+    }
+    if let Some(address) = &options.address {
+        let port = setup.config.ports.first_mut().context("the configuration has no port to give the address to")?;
+        port.ipv4 = Some(ipv4(address)?);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    let limit = options.seconds.map(Duration::from_secs);
+    scenario::serve::run(&setup, &options.listen, limit, &stop)?;
+    Ok(true)
 }
 
-fn bench(_options: &BenchOptions) -> anyhow::Result<bool> {
-    anyhow::bail!(
-        "bench is not available yet: the scenario that joins card, SSDs and host driver is missing"
-    )
+/// An IPv4 address with prefix length.
+fn ipv4(text: &str) -> anyhow::Result<([u8; 4], u8)> {
+    let wanted = || format!("--address: wanted ADDRESS/PREFIX such as 10.0.0.2/24, got `{text}`");
+    let (address, prefix) = text.split_once('/').with_context(wanted)?;
+    let address: Ipv4Addr = address.parse().with_context(wanted)?;
+    let prefix = prefix.parse().ok().filter(|p| (1..=32).contains(p)).with_context(wanted)?;
+    Ok((address.octets(), prefix))
+}
+
+fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
+    let setup = set_up(&options.card);
+    let only = options.only.as_deref().unwrap_or_default();
+    println!("{:28} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8} {:>6}", "", "IOPS", "Gb/s", "busy/IO", "total/IO", "p50 us", "p99 us", "kHz");
+    let report = scenario::bench::run(&setup, only, |row| {
+        println!(
+            "{:28} {:>9.0} {:>7.2} {:>9.0} {:>9.0} {:>8.2} {:>8.2} {:>6.0}",
+            row.name, row.iops, row.gbps, row.clocks_per_io, row.elapsed_clocks_per_io, row.p50_us, row.p99_us, row.khz
+        );
+        let phases: Vec<_> = row.phases.iter().map(|(name, clocks)| format!("{name} {clocks:.0}")).collect();
+        println!("    {}; {} payload accesses, {:.0} header loads/IO", phases.join(", "), row.payload_accesses, row.frame_loads_per_io);
+    })?;
+    if let Some(path) = &options.report {
+        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
+    }
+    Ok(!report.rows.is_empty())
+}
+
+fn set_up(card: &CardOptions) -> Setup {
+    let mut setup = Setup::new(card.card, card.cores, card.seed);
+    setup.firmware.clone_from(&card.firmware);
+    setup
 }
 
 fn selftest(
