@@ -69,6 +69,7 @@ module sluice_card_regs
   logic        req_q, we_q, host_q;
   logic [15:0] addr_q;
   logic [31:0] wdata_q, biten_q, rdata;
+  logic [3:0]  peek_q;                           // a core's counter is being fetched
   logic        rd_ack, wr_ack, pick_host, was_host_q, host_done_q, core_done_q, reset_q;
 
   assign pick_host   = host_req_i && !(core_req_i && was_host_q);
@@ -88,7 +89,7 @@ module sluice_card_regs
       host_done_q <= req_q && host_q;
       core_done_q <= req_q && !host_q;
       // In the clock of the answer the requester's request is still up.
-      req_q <= (host_req_i || core_req_i) && !req_q && !host_done_q && !core_done_q && !reset_q;
+      req_q <= (host_req_i || core_req_i) && !req_q && !host_done_q && !core_done_q && !reset_q && peek_q == '0;
       if (!req_q) begin
         host_q <= pick_host;
         we_q   <= pick_host ? host_we_i : core_we_i;
@@ -167,7 +168,8 @@ module sluice_card_regs
 
   // ---- what follows from writes --------------------------------------------------------------------------------------------
 
-  logic        load_q, irq_q, peek_q;
+  logic        load_q, irq_q;
+  logic [31:0] peeked_q;
   logic [31:0] expired_q, newly_expired, pending;
 
   assign run_o         = hwif_out.CTRL.run.value;
@@ -175,7 +177,7 @@ module sluice_card_regs
   assign load_data_o   = hwif_out.LOAD_DATA.data.value;
   assign load_valid_o  = load_q && !run_o;
   assign mac_o         = {hwif_out.MAC_HI.mac.value, hwif_out.MAC_LO.mac.value};
-  assign peek_o        = peek_q;
+  assign peek_o        = peek_q[0];
   assign peek_core_o   = hwif_out.CORE_SELECT.core.value;
   assign peek_select_o = hwif_out.CORE_SELECT.counter.value;
   assign newly_expired = expired_i & ~expired_q;
@@ -184,19 +186,21 @@ module sluice_card_regs
   assign hwif_in.WATCHDOG.expired.next   = newly_expired;
   assign hwif_in.MSIX_PENDING.pending.next = pending;
 
-  assign hwif_in.CORE_VALUE.value.next   = (peek_select_o == 4'd10) ? 32'(expired_i[peek_core_o]) : peek_value_i;
+  assign hwif_in.CORE_VALUE.value.next   = peeked_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       load_q       <= 1'b0;
       irq_q        <= 1'b0;
-      peek_q       <= 1'b0;
+      peek_q       <= '0;
+      peeked_q     <= '0;
       host_event_o <= 1'b0;
       expired_q    <= '0;
     end else begin
       load_q       <= hwif_out.LOAD_DATA.data.swmod;
       irq_q        <= hwif_out.IRQ.vector.swmod;
-      peek_q       <= hwif_out.CORE_SELECT.core.swmod;
+      peek_q       <= {peek_q[2:0], hwif_out.CORE_SELECT.core.swmod};
+      peeked_q     <= (peek_select_o == 4'd10) ? 32'(expired_i[peek_core_o]) : peek_value_i;
       host_event_o <= hwif_out.SQ_TAIL.tail.swmod || hwif_out.QUEUE_ENABLE.enable.swmod;
       expired_q    <= expired_i;
     end

@@ -40,57 +40,48 @@ module sluice_core_bus
   input  logic [127:0]       load_data_i    // its row; a register is in bits 31:0
 );
   logic [7:0]        sent_q, reached_q;
-  logic              loading_q, fast_q;
-  bus_class_e        class_q;
+  logic              loading_q, arrived_q, fast_q;
+  logic              to_pm_q;                // the load under way goes to packet memory
   logic [1:0]        lane_q;
   logic [PmRowW-1:0] row_addr_q;
-  logic [127:0]      row_q;
+  logic [31:0]       row_q[4];
   logic [15:0]       used_q, wanted;
-  logic              row_valid_q, row_fresh, row_comes, hit, room, send;
+  logic              row_valid_q, row_fresh, hit, room, send;
   logic [31:0]       row_time_q;
 
   assign sent_o    = sent_q;
   assign reached_o = reached_q;
 
   assign wanted    = 16'(be_i) << {addr_i[3:2], 2'b00};
-  // A row that is just coming in serves the next load already, since that is answered a clock later.
-  assign row_comes = loading_q && load_valid_i && class_q == BusPm;
   assign row_fresh = clocks_i - row_time_q < RowClocks;
-  assign hit       = req_i && !we_i && class_i == BusPm && (row_comes || (row_valid_q && row_fresh))
+  assign hit       = req_i && !we_i && class_i == BusPm && row_valid_q && row_fresh
                      && addr_i[PmAddrW-1:4] == row_addr_q && (wanted & used_q) == '0;
-  assign room      = sent_q - reached_q < 8'(BusDepth) && !(loading_q && !load_valid_i);
+  assign room      = sent_q - reached_q < 8'(BusDepth) && !(loading_q && !arrived_q);
   assign gnt_o     = hit || room;
   assign send      = req_i && room && !hit;
 
-  assign rvalid_o  = fast_q || (loading_q && load_valid_i);
-  always_comb begin
-    rdata_o = row_q[32*lane_q+:32];
-    if (loading_q) rdata_o = (class_q == BusPm) ? load_data_i[32*lane_q+:32] : load_data_i[31:0];
-  end
+  assign rvalid_o  = fast_q || arrived_q;
+  assign rdata_o   = row_q[lane_q];
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       sent_q      <= '0;
       reached_q   <= '0;
       loading_q   <= 1'b0;
+      arrived_q   <= 1'b0;
       fast_q      <= 1'b0;
-      class_q     <= BusPm;
-      lane_q      <= '0;
       row_valid_q <= 1'b0;
       bus_valid_o <= 1'b0;
     end else begin
       bus_valid_o <= send;
       fast_q      <= hit || (send && we_i);
+      arrived_q   <= load_valid_i;
       if (send) sent_q <= sent_q + 8'd1;
       if (bus_done_i) reached_q <= reached_q + 8'd1;
       if (send && !we_i) loading_q <= 1'b1;
-      else if (load_valid_i) loading_q <= 1'b0;
-      if (hit || send) begin
-        class_q <= class_i;
-        lane_q  <= addr_i[3:2];
-      end
+      else if (arrived_q) loading_q <= 1'b0;
       if (forget_i || send) row_valid_q <= 1'b0;
-      else if (row_comes) row_valid_q <= 1'b1;
+      else if (load_valid_i) row_valid_q <= to_pm_q;
       else if (!row_fresh) row_valid_q <= 1'b0;
     end
   end
@@ -104,15 +95,20 @@ module sluice_core_bus
       bus_wdata_o <= wdata_i;
     end
     if (send && !we_i) begin
+      to_pm_q    <= class_i == BusPm;
+      lane_q     <= (class_i == BusPm) ? addr_i[3:2] : 2'd0;
       row_addr_q <= addr_i[PmAddrW-1:4];
       used_q     <= wanted;
       row_time_q <= clocks_i;
     end else if (hit) begin
+      lane_q <= addr_i[3:2];
       used_q <= used_q | wanted;
     end
-    if (loading_q && load_valid_i) row_q <= load_data_i;
+    if (load_valid_i) begin
+      for (int i = 0; i < 4; i++) row_q[i] <= load_data_i[32*i+:32];
+    end
   end
 
-  `SLUICE_ASSERT(AnswerOnlyWhenAsked, load_valid_i |-> loading_q)
+  `SLUICE_ASSERT(AnswerOnlyWhenAsked, load_valid_i |-> loading_q && !arrived_q)
   `SLUICE_ASSERT(DoneOnlyWhenSent, bus_done_i |-> sent_q != reached_q)
 endmodule : sluice_core_bus

@@ -242,36 +242,9 @@ module sluice_core_regs
 
   // ---- loads ---------------------------------------------------------------------------------------------------------------
 
-  logic [31:0] rdata_d, rdata_q;
+  logic [31:0] rdata_q;
   from_e       from_q;
   logic        done_flag_q;              // the word is MOVE_DONE and a completion is there
-
-  always_comb begin
-    rdata_d = '0;
-    unique case (at)
-      CoreIdOffset:          rdata_d = {16'(MapVersion), 3'd0, num_cores_i, 3'd0, core_id_i};
-      EventsOffset:          rdata_d = 32'(events);
-      EventMaskOffset:       rdata_d = 32'(event_mask);
-      SnoopOffset:           rdata_d = {4'd0, snoop_end_o, 4'd0, snoop_first_o};
-      TimeLoOffset:          rdata_d = time_us_i[31:0];
-      TimeHiOffset:          rdata_d = time_hi_q;
-      ClocksOffset:          rdata_d = clocks_i;
-      WakeAtOffset:          rdata_d = wake_at_o;
-      EntropyOffset:         rdata_d = mixed;
-      PhaseOffset:           rdata_d = 32'(phase);
-      WatchdogPeriodOffset:  rdata_d = period_q;
-      CrcResultOffset:       rdata_d = crc;
-      PayloadAccessesOffset: rdata_d = payload_q;
-      FrameLoadsOffset:      rdata_d = frame_loads_q;
-      RxStatusOffset:        rdata_d = {17'd0, rx_count, 7'd0, rx_count != '0};
-      TxStatusOffset:        rdata_d = {tx_overrun, 26'd0, 5'd16 - tx_used};
-      TxDoneOffset:          rdata_d = tx_done_q;
-      MoveStatusOffset:      rdata_d = {move_overrun, 26'd0, move_free};
-      MailSendStatusOffset:  rdata_d = {30'd0, mail_refused_q, mail_busy_q};
-      MailStatusOffset:      rdata_d = {31'd0, mail_count != '0};
-      default:               if (phase_window) rdata_d = phase_count;
-    endcase
-  end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -279,12 +252,34 @@ module sluice_core_regs
       from_q      <= FromRegs;
       done_flag_q <= 1'b0;
     end else if (read) begin
-      rdata_q     <= rdata_d;
       done_flag_q <= at == MoveDoneOffset && done_count != '0;
       if (rx_window) from_q <= FromRx;
       else if (mail_in_window) from_q <= FromMail;
       else if (at == MoveDoneOffset || at == MoveCrcOffset) from_q <= FromMove;
       else from_q <= FromRegs;
+      unique case (at)
+        CoreIdOffset:          rdata_q <= {16'(MapVersion), 3'd0, num_cores_i, 3'd0, core_id_i};
+        EventsOffset:          rdata_q <= 32'(events);
+        EventMaskOffset:       rdata_q <= 32'(event_mask);
+        SnoopOffset:           rdata_q <= {4'd0, snoop_end_o, 4'd0, snoop_first_o};
+        TimeLoOffset:          rdata_q <= time_us_i[31:0];
+        TimeHiOffset:          rdata_q <= time_hi_q;
+        ClocksOffset:          rdata_q <= clocks_i;
+        WakeAtOffset:          rdata_q <= wake_at_o;
+        EntropyOffset:         rdata_q <= mixed;
+        PhaseOffset:           rdata_q <= 32'(phase);
+        WatchdogPeriodOffset:  rdata_q <= period_q;
+        CrcResultOffset:       rdata_q <= crc;
+        PayloadAccessesOffset: rdata_q <= payload_q;
+        FrameLoadsOffset:      rdata_q <= frame_loads_q;
+        RxStatusOffset:        rdata_q <= {17'd0, rx_count, 7'd0, rx_count != '0};
+        TxStatusOffset:        rdata_q <= {tx_overrun, 26'd0, 5'd16 - tx_used};
+        TxDoneOffset:          rdata_q <= tx_done_q;
+        MoveStatusOffset:      rdata_q <= {move_overrun, 26'd0, move_free};
+        MailSendStatusOffset:  rdata_q <= {30'd0, mail_refused_q, mail_busy_q};
+        MailStatusOffset:      rdata_q <= {31'd0, mail_count != '0};
+        default:               rdata_q <= phase_window ? phase_count : '0;
+      endcase
     end
   end
 

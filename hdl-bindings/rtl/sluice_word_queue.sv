@@ -20,7 +20,7 @@ module sluice_word_queue #(
   output logic [PtrW:0]    count_o       // whole messages
 );
   logic [127:0]    mem[Depth*Beats];
-  logic [127:0]    row_q;
+  logic [31:0]     row_q[4];
   logic [1:0]      lane_q;
   logic [RowW-1:0] write_q;
   logic [PtrW-1:0] head_q;
@@ -36,7 +36,7 @@ module sluice_word_queue #(
     assign read_row = {head_q, word_i[WordW-1:2]};
   end
 
-  assign word_o  = row_q[32*lane_q+:32];
+  assign word_o  = row_q[lane_q];
   assign count_o = count_q;
 
   always_ff @(posedge clk_i) begin
@@ -45,7 +45,7 @@ module sluice_word_queue #(
 
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      row_q  <= mem[read_row];
+      for (int i = 0; i < 4; i++) row_q[i] <= mem[read_row][32*i+:32];
       lane_q <= word_i[1:0];
     end
   end
