@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Estimates FPGA resources (Xilinx UltraScale+, yosys) block by block, out of context.
 
-    target/tools/venv/bin/python hdl-bindings/synth/synth.py [--report FILE.json] [--block NAME ...] [--dir DIR]
+    target/tools/venv/bin/python hdl-bindings/synth/synth.py [--report FILE.json] [--block NAME ...] [--jobs N] [--dir DIR]
 
 Prints a table of LUTs (LUTs used as memory included), flip-flops, block RAMs (36 Kb), UltraRAMs and DSPs. Blocks are those
 of a card with one data core unless the column "built with" says otherwise; memories named there are smaller than on the card,
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 HERE = pathlib.Path(__file__).resolve().parent
 RTL = HERE.parent / "rtl"
@@ -141,6 +142,7 @@ def main():
     parser.add_argument("--report", type=pathlib.Path, help="write the table as JSON")
     parser.add_argument("--block", action="append", choices=list(BLOCKS), help="only this block; may be repeated")
     parser.add_argument("--dir", type=pathlib.Path, default=HERE.parent.parent / "target" / "synth", help="where to work")
+    parser.add_argument("--jobs", type=int, default=2, help="blocks at a time (default 2)")
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -150,9 +152,10 @@ def main():
     env = dict(os.environ, SLUICE_RTL=str(RTL), IBEX_DIR=str(packages / "pythondata_cpu_ibex" / "system_verilog"))
     print(f"{'block':<16}{'LUT':>8}{'FF':>8}{'BRAM36':>8}{'URAM':>6}{'DSP':>5}{'seconds':>8}  built with")
     rows = []
-    for name in args.block or BLOCKS:
-        rows.append(build(name, args.dir.resolve(), env))
-        print(line(rows[-1]), flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for row in pool.map(lambda name: build(name, args.dir.resolve(), env), args.block or BLOCKS):
+            rows.append(row)
+            print(line(row), flush=True)
     ok = all(row["ok"] for row in rows)
     if args.report:
         args.report.write_text(json.dumps({"ok": ok, "family": "xcup", "rows": rows}, indent=2) + "\n")
