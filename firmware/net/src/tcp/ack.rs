@@ -22,7 +22,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         // RFC 5961, section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
         let oldest = conn.snd_una.wrapping_sub(conn.max_wnd);
         if after(seg.ack, conn.snd_nxt) || before(seg.ack, oldest) {
-            self.stats.drop_ack += 1;
+            self.common.stats.drop_ack += 1;
             self.challenge(c, now);
             return false;
         }
@@ -42,12 +42,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
         self.take_window(c, seg, now);
         if forward {
-            self.acknowledge(c, seg.ack, now);
+            self.common.acknowledge(c, &mut self.conns[c], seg.ack, now);
         }
         self.take_ece(c, seg);
         self.find_losses(c, news != 0, was_recovering, now);
         if self.conns[c].unsent() != 0 || self.conns[c].fin_waits() {
-            self.dirty.push(c);
+            self.common.dirty.push(c);
         }
         self.after_fin_acked(c, now)
     }
@@ -77,57 +77,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 start_recovery(conn, flag::RECOVERY, now);
                 conn.lost_until = conn.snd_nxt;
             }
-            self.dirty.push(c);
-            self.arm_retransmission(c, now);
-        }
-    }
-
-    /// `ack` acknowledges something new.
-    #[inline]
-    pub(super) fn acknowledge(&mut self, c: usize, ack: u32, now: Micros) {
-        let now32 = now.0 as u32;
-        let conn = &mut self.conns[c];
-        let flight = conn.in_flight();
-        let acked = ack.wrapping_sub(conn.snd_una);
-        // FIN is the last thing in flight and no byte of a chunk.
-        let data = acked.min(conn.snd_end.wrapping_sub(conn.snd_una));
-        conn.snd_una = ack;
-        self.release(c, data);
-        let conn = &mut self.conns[c];
-        if conn.has(flag::RTT_TIMING) && !before(ack, conn.rtt_seq) {
-            conn.clear(flag::RTT_TIMING);
-            conn.rtt.sample(now32.wrapping_sub(conn.rtt_at));
-        }
-        conn.backoff = 0;
-        conn.clear(flag::PROBED);
-        if conn.flags & (flag::RECOVERING | flag::CWR_WINDOW) != 0 || !conn.sacked.is_empty() {
-            acknowledge_in_recovery(conn, &self.cfg, acked, now32);
-        } else {
-            conn.dupacks = 0;
-            grow(conn, &self.cfg, acked, flight, now32);
-        }
-        if self.conns[c].in_flight() == 0 {
-            self.conns[c].clear(flag::TIMER_RTX | flag::TIMER_PROBE);
-        } else {
-            self.arm_retransmission(c, now);
-        }
-    }
-
-    /// Moves wholly acknowledged chunks to the released list.
-    #[inline]
-    fn release(&mut self, c: usize, mut bytes: u32) {
-        let conn = &mut self.conns[c];
-        while bytes != 0 && !conn.chunks.head.is_none() {
-            let rest = self.chunks.get(conn.chunks.head).len - conn.una_offset;
-            if bytes < rest {
-                conn.una_offset += bytes;
-                return;
-            }
-            bytes -= rest;
-            conn.una_offset = 0;
-            if let Some(place) = conn.chunks.pop(&self.chunks) {
-                self.released.push(&mut self.chunks, place);
-            }
+            self.common.dirty.push(c);
+            self.common.arm_retransmission(c, &mut self.conns[c], now);
         }
     }
 
@@ -139,7 +90,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             conn.cubic.on_congestion(conn.mss32());
             conn.recover = conn.snd_nxt;
             conn.set(flag::CWR_WINDOW | flag::CWR_DUE);
-            self.stats.ecn_reductions += 1;
+            self.common.stats.ecn_reductions += 1;
         }
     }
 
@@ -157,7 +108,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             if news {
                 retry_lost_retransmission(conn, now);
             }
-            self.dirty.push(c);
+            self.common.dirty.push(c);
         } else if after(lost, conn.snd_una) {
             let reduced = conn.take(flag::CWR_WINDOW);
             start_recovery(conn, flag::RECOVERY, now);
@@ -166,9 +117,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 conn.cubic.on_congestion(conn.mss32());
                 conn.set(flag::CWR_DUE);
             }
-            self.stats.recoveries += 1;
-            self.arm_retransmission(c, now);
-            self.dirty.push(c);
+            self.common.stats.recoveries += 1;
+            self.common.arm_retransmission(c, &mut self.conns[c], now);
+            self.common.dirty.push(c);
         }
     }
 
@@ -181,7 +132,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         match conn.state {
             State::FinWait1 => {
                 conn.state = State::FinWait2;
-                self.set_life(c, self.cfg.fin_wait, now);
+                self.set_life(c, self.common.cfg.fin_wait, now);
             }
             State::Closing => self.enter_time_wait(c, now),
             State::LastAck => {
@@ -197,7 +148,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// (RFC 5927, section 7.2).
     pub fn path_mtu(&mut self, report: &PathMtu, now: Micros) {
         let Some(c) = self.find(report) else {
-            self.stats.path_mtu_refused += 1;
+            self.common.stats.path_mtu_refused += 1;
             return;
         };
         let conn = &mut self.conns[c];
@@ -208,28 +159,28 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let headers = if v4 { 40 } else { 60 } + if conn.has(flag::TS) { 12 } else { 0 };
         let mss = report.mtu.max(least) - headers;
         if !in_flight || mss >= conn.mss {
-            self.stats.path_mtu_refused += 1;
+            self.common.stats.path_mtu_refused += 1;
             return;
         }
         conn.mss = mss;
-        self.stats.path_mtu_taken += 1;
+        self.common.stats.path_mtu_taken += 1;
         if !conn.has(flag::RECOVERING) {
             // All that is in flight may have been too big; no congestion.
             start_recovery(conn, flag::RECOVERY, now);
         }
         conn.rtx_nxt = conn.snd_una;
         conn.lost_until = conn.snd_nxt;
-        self.dirty.push(c);
+        self.common.dirty.push(c);
     }
 
     fn find(&self, report: &PathMtu) -> Option<usize> {
         let ports = u32::from(report.peer_port) << 16 | u32::from(report.local_port);
-        let mut at = self.table.first(report.flow_hash);
+        let mut at = self.common.table.first(report.flow_hash);
         while let Some(c) = at {
             if self.conns[c].ports == ports && self.peer_address(c) == report.peer {
                 return Some(c);
             }
-            at = self.table.following(c);
+            at = self.common.table.following(c);
         }
         None
     }
@@ -258,7 +209,7 @@ fn take_sack(conn: &mut Conn, seg: &Segment) -> u32 {
 
 /// Without a loss: the congestion window grows if it was used (RFC 9438, section 5.8).
 #[inline]
-fn grow(conn: &mut Conn, cfg: &Config, acked: u32, flight: u32, now: u32) {
+pub(super) fn grow(conn: &mut Conn, cfg: &Config, acked: u32, flight: u32, now: u32) {
     let used = if conn.cubic.in_slow_start() {
         flight >= conn.cubic.cwnd / 2
     } else {
@@ -270,7 +221,8 @@ fn grow(conn: &mut Conn, cfg: &Config, acked: u32, flight: u32, now: u32) {
     }
 }
 
-fn acknowledge_in_recovery(conn: &mut Conn, cfg: &Config, acked: u32, now: u32) {
+#[cold]
+pub(super) fn acknowledge_in_recovery(conn: &mut Conn, cfg: &Config, acked: u32, now: u32) {
     conn.sacked.advance(conn.snd_una);
     if !before(conn.snd_una, conn.recover) || !conn.has(flag::RECOVERING | flag::CWR_WINDOW) {
         conn.clear(flag::RECOVERING | flag::CWR_WINDOW | flag::RTX_FORCE);

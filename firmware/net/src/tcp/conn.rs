@@ -113,15 +113,9 @@ pub mod flag {
     pub const SLOW: u32 = PEER_FIN | RECOVERY | LOSS | CWR_WINDOW;
     /// Loss recovery of either kind.
     pub const RECOVERING: u32 = RECOVERY | LOSS;
-    /// Work for the transmitter besides queued payload.
-    pub const DUE: u32 = ACK_NOW
-        | PROBE_DUE
-        | SYN_DUE
-        | RST_DUE
-        | WINDOW_PROBE_DUE
-        | KEEPALIVE_DUE
-        | RTX_FORCE
-        | RECOVERING;
+    /// Work for the transmitter besides queued payload and plain acknowledgments.
+    pub const DUE: u32 =
+        PROBE_DUE | SYN_DUE | RST_DUE | WINDOW_PROBE_DUE | KEEPALIVE_DUE | RTX_FORCE | RECOVERING;
 }
 
 /// Which own address a connection uses.
@@ -359,6 +353,12 @@ impl Conn {
         had
     }
 
+    /// An acknowledgment is due that the core must make itself.
+    #[inline]
+    pub const fn must_report(&self) -> bool {
+        self.has(flag::ACK_NOW) && (self.has(flag::DSACK | flag::ECN) || !self.ooo.head.is_none())
+    }
+
     /// Sequence numbers sent and not acknowledged.
     #[inline]
     pub const fn in_flight(&self) -> u32 {
@@ -375,6 +375,12 @@ impl Conn {
     #[inline]
     pub const fn fin_waits(&self) -> bool {
         self.flags & (flag::FIN_QUEUED | flag::FIN_SENT) == flag::FIN_QUEUED
+    }
+
+    /// There is payload or FIN that was not sent yet.
+    #[inline]
+    pub const fn wants_to_send(&self) -> bool {
+        self.unsent() != 0 || self.fin_waits()
     }
 
     /// Our FIN was acknowledged.

@@ -90,6 +90,7 @@ impl Cubic {
         }
     }
 
+    #[cold]
     fn begin_epoch(&mut self, mss: u32, srtt: u32, now: u32) {
         self.epoch = now;
         self.progress = 0;
@@ -102,6 +103,7 @@ impl Cubic {
 
     /// Plans this round trip's growth: to the cubic function's value a round trip from now, or to what Reno would have by
     /// then if that is more (sections 4.3 and 4.4).
+    #[cold]
     fn plan_round(&mut self, mss: u32, srtt: u32, now: u32) {
         self.round = now;
         // α = 3(1-β)/(1+β) = 9/17; 1 once W_max is reached.

@@ -162,14 +162,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     fn own_ipv4(&self, dst: [u8; 4]) -> Option<Local> {
-        (dst == self.cfg.ipv4 && dst != [0; 4]).then_some(Local::V4)
+        (dst == self.common.cfg.ipv4 && dst != [0; 4]).then_some(Local::V4)
     }
 
     fn own_ipv6(&self, dst: [u8; 16]) -> Option<Local> {
-        if dst == self.cfg.ipv6 && dst != [0; 16] {
+        if dst == self.common.cfg.ipv6 && dst != [0; 16] {
             Some(Local::V6)
         } else {
-            (dst == ipv6::link_local(self.cfg.mac)).then_some(Local::V6Link)
+            (dst == ipv6::link_local(self.common.cfg.mac)).then_some(Local::V6Link)
         }
     }
 
@@ -177,7 +177,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     pub(super) fn write_template<L: Link>(&mut self, c: usize, to: &Origin, link: &mut L) {
         let conn = &mut self.conns[c];
         let ect = if conn.has(flag::ECN) { ipv4::ECT0 } else { 0 };
-        let mut header = towards(to, self.cfg.mac, ect);
+        let mut header = towards(to, self.common.cfg.mac, ect);
         let timestamps = conn.has(flag::TS).then_some((0, 0));
         let options = Options {
             timestamps,
@@ -218,7 +218,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         options: &Options,
         link: &mut L,
     ) {
-        let mut header = towards(to, self.cfg.mac, 0);
+        let mut header = towards(to, self.common.cfg.mac, 0);
         let (l3, l4) = (header.l3, header.l4);
         let bytes = with_tcp(&mut header, to.tuple.ports, fields, options, 0);
         // The peer repeats itself if this is lost.

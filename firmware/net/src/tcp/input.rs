@@ -2,7 +2,8 @@
 
 use super::{
     Tcp,
-    conn::{FAST_MASK, Local, State, event, flag},
+    common::Common,
+    conn::{Conn, FAST_MASK, Local, State, event, flag},
     pool::Seg,
     seq::{after, before},
 };
@@ -81,12 +82,12 @@ pub enum Buffer {
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
     /// Takes a received TCP segment and its buffer.
     pub fn input<L: Link>(&mut self, now: Micros, rx: &RxDesc, link: &mut L) {
-        self.clock = now;
-        self.stats.segments_in = self.stats.segments_in.wrapping_add(1);
+        self.common.clock = now;
+        self.common.stats.segments_in = self.common.stats.segments_in.wrapping_add(1);
         let buffer = match self.lookup(rx, link) {
-            Some(c) => match self.fast(c, now, rx) {
+            Some(c) => match self.common.fast(c, &mut self.conns[c], now, rx) {
                 Some(buffer) => {
-                    self.stats.fast = self.stats.fast.wrapping_add(1);
+                    self.common.stats.fast = self.common.stats.fast.wrapping_add(1);
                     buffer
                 }
                 None => self.slow(c, now, rx, link),
@@ -101,14 +102,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     #[inline]
     fn lookup<L: Link>(&self, rx: &RxDesc, link: &mut L) -> Option<usize> {
         let ports = u32::from(rx.src_port) << 16 | u32::from(rx.dst_port);
-        let mut at = self.table.first(rx.flow_hash);
+        let mut at = self.common.table.first(rx.flow_hash);
         while let Some(c) = at {
             let conn = &self.conns[c];
             if conn.hash == rx.flow_hash && conn.ports == ports {
                 let same = if conn.local == Local::V4 {
                     rx.flags.has(RxFlags::IPV4)
                         && conn.peer[0] == rx.src_ip4
-                        && self.own_ip4 == rx.dst_ip4
+                        && self.common.own_ip4 == rx.dst_ip4
                 } else {
                     rx.flags.has(RxFlags::IPV6) && self.same_ip6(c, rx, link)
                 };
@@ -116,12 +117,13 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                     return Some(c);
                 }
             }
-            at = self.table.following(c);
+            at = self.common.table.following(c);
         }
         None
     }
 
     /// The descriptor has no IPv6 addresses: compares those in the frame.
+    #[inline(never)]
     fn same_ip6<L: Link>(&self, c: usize, rx: &RxDesc, link: &mut L) -> bool {
         let mut addresses = [0; 32];
         link.read(
@@ -133,80 +135,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         super::frame::words(src) == conn.peer && *dst == self.own_ip6(conn.local)
     }
 
-    /// An established connection's next data or a plain acknowledgment, nothing out of the ordinary on either side. `None`
-    /// before anything was changed if it is something else.
-    #[inline]
-    fn fast(&mut self, c: usize, now: Micros, rx: &RxDesc) -> Option<Buffer> {
-        let conn = &mut self.conns[c];
-        let len = u32::from(rx.payload_len);
-        let acked = rx.ack.wrapping_sub(conn.snd_una);
-        let usual = conn.state == State::Established
-            && rx.flags.0 & FAST_MASK == conn.rx_kind
-            && rx.tcp_flags & !tcp::PSH == tcp::ACK
-            && rx.seq == conn.rcv_nxt
-            && conn.flags & flag::SLOW == 0
-            && acked <= conn.in_flight()
-            && acked | len != 0
-            && len <= conn.rcv_adv.wrapping_sub(conn.rcv_nxt)
-            && conn.ooo.head.is_none()
-            && conn.sacked.is_empty()
-            && conn.dupacks == 0
-            && conn.snd_wnd != 0;
-        if !usual {
-            return None;
-        }
-        if conn.has(flag::TS) {
-            if before(rx.ts_val, conn.ts_recent) {
-                return None;
-            }
-            if !after(rx.seq, conn.last_ack) {
-                conn.ts_recent = rx.ts_val;
-                conn.ts_age = (now.0 >> 20) as u32;
-            }
-        }
-        let mut buffer = Buffer::Unused;
-        if len != 0 {
-            if conn.bufs >= self.cfg.bufs_per_conn || self.segs.room() < SEGS / 8 {
-                return None;
-            }
-            let offset = layout::RX_OFFSET as u16 + u16::from(rx.payload_offset);
-            let place = self
-                .segs
-                .take(Seg::new(rx.seq, rx.buf.0, offset, rx.payload_len))?;
-            conn.received.push(&mut self.segs, place);
-            conn.bufs += 1;
-            conn.rcv_nxt = conn.rcv_nxt.wrapping_add(len);
-            conn.readable += len;
-            buffer = Buffer::Kept;
-        }
-        conn.last_rx = now.0 as u32;
-        conn.snd_wnd = u32::from(rx.window) << conn.snd_shift;
-        conn.max_wnd = conn.max_wnd.max(conn.snd_wnd);
-        conn.snd_wl1 = rx.seq;
-        conn.snd_wl2 = rx.ack;
-        if acked != 0 {
-            self.acknowledge(c, rx.ack, now);
-        }
-        if len != 0 {
-            self.owe_ack(c, rx.payload_len, now);
-            self.tell_readable(c);
-        }
-        if self.conns[c].unsent() != 0 {
-            self.dirty.push(c);
-        }
-        Some(buffer)
-    }
-
-    #[inline]
-    pub(super) fn tell_readable(&mut self, c: usize) {
-        if self.conns[c].events & event::READABLE == 0 {
-            self.tell(c, event::READABLE);
-        }
-    }
-
+    #[cold]
+    #[inline(never)]
     fn slow<L: Link>(&mut self, c: usize, now: Micros, rx: &RxDesc, link: &mut L) -> Buffer {
         if !rx.flags.has(RxFlags::TCP | RxFlags::L4_OK) {
-            self.stats.drop_foreign += 1;
+            self.common.stats.drop_foreign += 1;
             return Buffer::Unused;
         }
         let seg = Segment::read(rx, link);
@@ -217,7 +150,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 return Buffer::Unused;
             }
             State::TimeWait if self.may_reopen(c, &seg) => {
-                self.stats.time_wait_reused += 1;
+                self.common.stats.time_wait_reused += 1;
                 self.bury(c);
                 return self.unknown(now, rx, link);
             }
@@ -287,13 +220,13 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
         let Some((value, _)) = seg.options.timestamps else {
             // Section 3.2: once negotiated, every segment has one; others are dropped in silence.
-            self.stats.drop_paws += 1;
+            self.common.stats.drop_paws += 1;
             return false;
         };
         let age = ((now.0 >> 20) as u32).wrapping_sub(conn.ts_age);
         // Section 5.5: after 24 days the remembered value says nothing.
         if before(value, conn.ts_recent) && age < 24 * 86_400 {
-            self.stats.drop_paws += 1;
+            self.common.stats.drop_paws += 1;
             self.reply_to_unacceptable(c, seg, now);
             return false;
         }
@@ -321,7 +254,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             trim_end(seg, edge);
             return true;
         }
-        self.stats.drop_window += 1;
+        self.common.stats.drop_window += 1;
         if seg.has(tcp::RST) {
             return false;
         }
@@ -329,7 +262,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         {
             // Our SYN-ACK was lost.
             conn.set(flag::SYN_DUE);
-            self.dirty.push(c);
+            self.common.dirty.push(c);
             return false;
         }
         let state = conn.state;
@@ -357,7 +290,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     fn reply_to_unacceptable(&mut self, c: usize, seg: &Segment, now: Micros) {
         if seg.len != 0 || seg.has(tcp::FIN) {
             self.conns[c].set(flag::ACK_NOW);
-            self.dirty.push(c);
+            self.common.dirty.push(c);
         } else {
             self.challenge(c, now);
         }
@@ -369,7 +302,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if seg.seq != conn.rcv_nxt {
             return self.challenge(c, now);
         }
-        self.stats.resets_taken += 1;
+        self.common.stats.resets_taken += 1;
         let reason = match conn.state {
             State::SynReceived if conn.has(flag::ACTIVE) => super::CloseReason::Refused,
             State::TimeWait => return self.bury(c),
@@ -392,7 +325,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         conn.rcv_nxt = conn.rcv_nxt.wrapping_add(1);
         conn.rcv_adv = super::seq::later(conn.rcv_adv, conn.rcv_nxt);
         conn.set(flag::ACK_NOW);
-        self.dirty.push(c);
+        self.common.dirty.push(c);
         self.tell(c, event::PEER_CLOSED);
         let conn = &mut self.conns[c];
         match conn.state {
@@ -400,6 +333,71 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             State::FinWait1 => conn.state = State::Closing,
             _ => self.enter_time_wait(c, now),
         }
+    }
+}
+
+impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, SEGS, CHUNKS> {
+    /// An established connection's next data or a plain acknowledgment, nothing out of the ordinary on either side. `None`
+    /// before anything was changed if it is something else.
+    #[inline]
+    fn fast(&mut self, c: usize, conn: &mut Conn, now: Micros, rx: &RxDesc) -> Option<Buffer> {
+        let len = u32::from(rx.payload_len);
+        let acked = rx.ack.wrapping_sub(conn.snd_una);
+        let usual = conn.state == State::Established
+            && rx.flags.0 & FAST_MASK == conn.rx_kind
+            && rx.tcp_flags & !tcp::PSH == tcp::ACK
+            && rx.seq == conn.rcv_nxt
+            && conn.flags & flag::SLOW == 0
+            && acked <= conn.in_flight()
+            && acked | len != 0
+            && len <= conn.rcv_adv.wrapping_sub(conn.rcv_nxt)
+            && conn.ooo.head.is_none()
+            && conn.sacked.is_empty()
+            && conn.dupacks == 0
+            && conn.snd_wnd != 0;
+        if !usual {
+            return None;
+        }
+        if conn.has(flag::TS) {
+            if before(rx.ts_val, conn.ts_recent) {
+                return None;
+            }
+            if !after(rx.seq, conn.last_ack) {
+                conn.ts_recent = rx.ts_val;
+                conn.ts_age = (now.0 >> 20) as u32;
+            }
+        }
+        let mut buffer = Buffer::Unused;
+        if len != 0 {
+            if conn.bufs >= self.cfg.bufs_per_conn || self.segs.room() < SEGS / 8 {
+                return None;
+            }
+            let offset = layout::RX_OFFSET as u16 + u16::from(rx.payload_offset);
+            let place = self
+                .segs
+                .take(Seg::new(rx.seq, rx.buf.0, offset, rx.payload_len))?;
+            conn.received.push(&mut self.segs, place);
+            conn.bufs += 1;
+            conn.rcv_nxt = conn.rcv_nxt.wrapping_add(len);
+            conn.readable += len;
+            buffer = Buffer::Kept;
+        }
+        conn.last_rx = now.0 as u32;
+        conn.snd_wnd = u32::from(rx.window) << conn.snd_shift;
+        conn.max_wnd = conn.max_wnd.max(conn.snd_wnd);
+        conn.snd_wl1 = rx.seq;
+        conn.snd_wl2 = rx.ack;
+        if acked != 0 {
+            self.acknowledge(c, conn, rx.ack, now);
+        }
+        if len != 0 {
+            self.owe_ack(c, conn, rx.payload_len, now);
+            self.tell_readable(c, conn);
+        }
+        if conn.unsent() != 0 {
+            self.dirty.push(c);
+        }
+        Some(buffer)
     }
 }
 

@@ -7,6 +7,7 @@
 //! a segment in order that finds no place is dropped (it will be sent again), since it cannot be copied together.
 
 mod ack;
+mod common;
 mod conn;
 mod cubic;
 mod fifo;
@@ -26,23 +27,20 @@ mod timer;
 mod wheel;
 
 use crate::{Config, Link};
+use common::Common;
 use conn::{Conn, Local, State, event, flag};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use fifo::Fifo;
-use pool::{Chunk, List, Pool, Seg};
-use seq::{before, distance};
+use pool::{Chunk, List, Seg};
 use sluice_hal::{BufId, Micros, PmAddr, PmSlice};
 use sluice_wire::ipv6;
-use table::Table;
-use wheel::Wheel;
 
 pub use conn::CloseReason;
 pub use stats::Stats;
 
 /// Ports that can listen.
 const PORTS: usize = 8;
-/// Chunks that a connection may have even when few are left for all.
-const FEW_CHUNKS: u16 = 4;
+/// See [`Tcp::QUIET`].
+const QUIET: u32 = u32::MAX;
 
 /// Names a connection until its [`Event::Closed`] was taken and its last chunk released; afterwards it names none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -99,38 +97,10 @@ pub struct PathMtu {
 }
 
 /// `CONNS` connections that share `SEGS` received segments and `CHUNKS` pieces to send. All zeros when new.
+#[repr(C)]
 pub struct Tcp<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> {
-    cfg: Config,
-    own_ip4: u32,
+    common: Common<CONNS, SEGS, CHUNKS>,
     conns: [Conn; CONNS],
-    table: Table<CONNS>,
-    segs: Pool<Seg, SEGS>,
-    chunks: Pool<Chunk, CHUNKS>,
-    /// Connections with something to send.
-    dirty: Fifo<CONNS>,
-    /// Connections with events to deliver.
-    events: Fifo<CONNS>,
-    /// Connections with a delayed acknowledgment, by time. May hold some that have none any more.
-    delayed: Fifo<CONNS>,
-    /// Connections in TIME-WAIT, by time. May hold some that left it.
-    time_wait: Fifo<CONNS>,
-    /// Free places, the longest free first.
-    free: Fifo<CONNS>,
-    /// Places from here on were never used.
-    fresh: u16,
-    half_open: u16,
-    wheel: Wheel<CONNS>,
-    /// Chunks to be handed back.
-    released: List,
-    /// Received segments whose buffers are to be freed.
-    garbage: List,
-    ports: [u16; PORTS],
-    /// When a cookie was last sent.
-    cookie_at: Option<Micros>,
-    challenges: timer::Budget,
-    /// The latest time heard of.
-    clock: Micros,
-    stats: Stats,
 }
 
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Default
@@ -147,35 +117,19 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     pub const fn new() -> Self {
         const { assert!(CONNS > 0 && SEGS >= 16 && CHUNKS >= 16) };
         Self {
-            cfg: Config::NONE,
-            own_ip4: 0,
+            common: Common::new(),
             conns: [Conn::NONE; CONNS],
-            table: Table::new(),
-            segs: Pool::new(),
-            chunks: Pool::new(),
-            dirty: Fifo::new(),
-            events: Fifo::new(),
-            delayed: Fifo::new(),
-            time_wait: Fifo::new(),
-            free: Fifo::new(),
-            fresh: 0,
-            half_open: 0,
-            wheel: Wheel::new(),
-            released: List::EMPTY,
-            garbage: List::EMPTY,
-            ports: [0; PORTS],
-            cookie_at: None,
-            challenges: timer::Budget::NONE,
-            clock: Micros(0),
-            stats: Stats::NONE,
         }
     }
 
     /// Sets addresses and limits. Once, before the first segment.
     pub fn configure(&mut self, cfg: &Config) {
-        self.cfg = *cfg;
-        self.own_ip4 = u32::from_be_bytes(cfg.ipv4);
-        self.table
+        self.common.cfg = *cfg;
+        self.common.own_ip4 = u32::from_be_bytes(cfg.ipv4);
+        self.common.segs.fill();
+        self.common.chunks.fill();
+        self.common
+            .table
             .set_key((cfg.secret[0] ^ (cfg.secret[1] >> 32)) as u32);
     }
 
@@ -187,40 +141,51 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if self.listens(port) {
             return Ok(());
         }
-        let place = self.ports.iter_mut().find(|p| **p == 0).ok_or(Full)?;
+        let place = self
+            .common
+            .ports
+            .iter_mut()
+            .find(|p| **p == 0)
+            .ok_or(Full)?;
         *place = port;
         Ok(())
     }
 
     /// Accepts no more connections to `port`; those that are open stay.
     pub fn unlisten(&mut self, port: u16) {
-        for place in self.ports.iter_mut().filter(|p| **p == port) {
+        for place in self.common.ports.iter_mut().filter(|p| **p == port) {
             *place = 0;
         }
     }
 
     fn listens(&self, port: u16) -> bool {
-        port != 0 && self.ports.contains(&port)
+        port != 0 && self.common.ports.contains(&port)
     }
 
     /// Takes the next event.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<(ConnId, Event)> {
         loop {
-            let c = self.events.front()?;
+            let c = self.common.events.front()?;
             let conn = &mut self.conns[c];
             let bit = conn.events & conn.events.wrapping_neg();
-            conn.events &= !bit;
-            let more = conn.events != 0;
-            let id = self.id(c);
-            if !more {
-                self.events.pop();
+            conn.events ^= bit;
+            let id = ConnId {
+                index: c as u16,
+                generation: conn.generation,
+            };
+            if conn.events == 0 {
+                self.common.events.pop();
             }
-            if bit != 0 {
-                return Some((id, self.deliver(c, bit)));
+            match bit {
+                0 => {}
+                event::READABLE => return Some((id, Event::Readable)),
+                _ => return Some((id, self.deliver(c, bit))),
             }
         }
     }
 
+    #[cold]
     fn deliver(&mut self, c: usize, bit: u8) -> Event {
         match bit {
             event::OPENED => {
@@ -231,7 +196,6 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                     peer,
                 }
             }
-            event::READABLE => Event::Readable,
             event::PEER_CLOSED => Event::PeerClosed,
             _ => {
                 self.conns[c].set(flag::GONE);
@@ -256,14 +220,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     #[inline]
     pub fn front(&self, id: ConnId) -> Option<PmSlice> {
         let head = self.conns[self.at(id)?].received.head;
-        (!head.is_none()).then(|| slice(self.segs.get(head)))
+        (!head.is_none()).then(|| slice(self.common.segs.get(head)))
     }
 
     /// All in-order data that was not consumed, segment by segment.
     pub fn runs(&self, id: ConnId) -> impl Iterator<Item = PmSlice> {
         let list = self.at(id).map_or(List::EMPTY, |c| self.conns[c].received);
-        list.places(&self.segs)
-            .map(|place| slice(self.segs.get(place)))
+        list.places(&self.common.segs)
+            .map(|place| slice(self.common.segs.get(place)))
     }
 
     /// In-order bytes that were not consumed.
@@ -275,41 +239,19 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     /// Consumes the first `n` readable bytes (all, if there are fewer). Buffers that are read to the end go to `freed`; the
     /// caller gives them back when nothing reads them any more.
-    pub fn consume(&mut self, id: ConnId, mut n: u32, mut freed: impl FnMut(BufId)) {
-        let Some(c) = self.at(id) else { return };
-        let conn = &mut self.conns[c];
-        n = n.min(conn.readable);
-        conn.readable -= n;
-        while n > 0 && !conn.received.head.is_none() {
-            let seg = self.segs.get_mut(conn.received.head);
-            if u32::from(seg.len) > n {
-                seg.trim_front(seg.seq.wrapping_add(n));
-                break;
-            }
-            n -= u32::from(seg.len);
-            freed(BufId(seg.buf));
-            let Some(place) = conn.received.pop(&self.segs) else {
-                break;
-            };
-            self.segs.give(place);
-            conn.bufs -= 1;
+    #[inline]
+    pub fn consume(&mut self, id: ConnId, n: u32, freed: impl FnMut(BufId)) {
+        if let Some(c) = self.at(id) {
+            self.common.consume(c, &mut self.conns[c], n, freed);
         }
-        self.offer_window(c);
     }
 
     /// Chunks that [`Tcp::send`] would take now.
     #[must_use]
+    #[inline]
     pub fn send_room(&self, id: ConnId) -> usize {
-        let Some(c) = self.at(id) else { return 0 };
-        let conn = &self.conns[c];
-        if !conn.state.may_queue() || conn.has(flag::FIN_QUEUED) {
-            return 0;
-        }
-        let own = self.cfg.chunks_per_conn.saturating_sub(conn.chunk_count);
-        // The last quarter is for connections that have next to nothing.
-        let few = FEW_CHUNKS.saturating_sub(conn.chunk_count);
-        let shared = self.chunks.room().saturating_sub(CHUNKS / 4);
-        usize::from(own).min(shared.max(usize::from(few).min(self.chunks.room())))
+        self.at(id)
+            .map_or(0, |c| self.common.send_room(&self.conns[c]))
     }
 
     /// Queues `slice` to be sent. Its memory must stay as it is until `token` comes out of [`Tcp::poll_released`], and then
@@ -319,38 +261,46 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// [`Full`]: no [room](Tcp::send_room), the connection is closed, or the slice is empty.
     #[inline]
     pub fn send(&mut self, id: ConnId, slice: PmSlice, token: u32) -> Result<(), Full> {
-        if slice.len == 0 || self.send_room(id) == 0 {
-            return Err(Full);
-        }
-        let c = id.index();
-        let chunk = Chunk::new(slice.addr.0, slice.len, token, id.index);
-        let place = self.chunks.take(chunk).ok_or(Full)?;
-        let conn = &mut self.conns[c];
-        conn.chunks.push(&mut self.chunks, place);
-        conn.chunk_count += 1;
-        if conn.cursor.is_none() {
-            conn.cursor = place;
-            conn.cursor_offset = 0;
-        }
-        conn.snd_end = conn.snd_end.wrapping_add(slice.len);
-        self.dirty.push(c);
-        Ok(())
+        self.send_pieces(id, &[slice], token)
     }
 
-    /// Takes the token of a chunk that the peer has, or whose connection is gone. Each chunk comes out once.
+    /// Queues several slices at once, one chunk each. `token` belongs to the last; the others are released in silence before
+    /// it. Up to [`sluice_hal::MAX_GATHER`] pieces that are queued together leave in one train.
+    ///
+    /// # Errors
+    /// As [`Tcp::send`]; then nothing is queued.
+    #[inline]
+    pub fn send_pieces(&mut self, id: ConnId, pieces: &[PmSlice], token: u32) -> Result<(), Full> {
+        let c = self.at(id).ok_or(Full)?;
+        self.common.send(c, &mut self.conns[c], pieces, token)
+    }
+
+    /// Takes the token of a chunk that the peer has, or whose connection is gone. Each token but [`Self::QUIET`] comes out
+    /// once, those of one connection in the order of sending.
     #[inline]
     pub fn poll_released(&mut self) -> Option<(ConnId, u32)> {
-        let place = self.released.pop(&self.chunks)?;
-        let chunk = *self.chunks.get(place);
-        self.chunks.give(place);
-        let c = usize::from(chunk.conn);
-        let id = self.id(c);
-        self.conns[c].chunk_count -= 1;
-        if self.conns[c].state == State::Dead {
-            self.free_if_done(c);
+        loop {
+            let place = self.common.released.pop(&self.common.chunks)?;
+            let Chunk { conn, token, .. } = *self.common.chunks.get(place);
+            self.common.chunks.give(place);
+            let c = usize::from(conn);
+            let conn = &mut self.conns[c];
+            let id = ConnId {
+                index: c as u16,
+                generation: conn.generation,
+            };
+            conn.chunk_count -= 1;
+            if conn.state == State::Dead {
+                self.free_if_done(c);
+            }
+            if token != Self::QUIET {
+                return Some((id, token));
+            }
         }
-        Some((id, chunk.token))
     }
+
+    /// A token that does not come out of [`Tcp::poll_released`].
+    pub const QUIET: u32 = QUIET;
 
     /// Sends FIN after what is queued. The peer's data is still received until it closes too (RFC 9293, section 3.6).
     pub fn close(&mut self, id: ConnId) {
@@ -364,7 +314,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             _ => return,
         }
         conn.set(flag::FIN_QUEUED);
-        self.dirty.push(c);
+        self.common.dirty.push(c);
     }
 
     /// Ends the connection at once with RST. Chunks are released, received data is dropped, [`Event::Closed`] follows.
@@ -382,12 +332,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     #[must_use]
     #[inline]
     pub fn deadline(&self) -> Option<Micros> {
-        let wheel = self.wheel.deadline();
-        let Some(c) = self.delayed.front() else {
+        let wheel = self.common.wheel.deadline();
+        let Some(c) = self.common.delayed.front() else {
             return wheel;
         };
-        let ahead = self.conns[c].ack_at.wrapping_sub(self.clock.0 as u32) as i32;
-        let at = Micros(self.clock.0.saturating_add_signed(i64::from(ahead)));
+        let ahead = self.conns[c]
+            .ack_at
+            .wrapping_sub(self.common.clock.0 as u32) as i32;
+        let at = Micros(self.common.clock.0.saturating_add_signed(i64::from(ahead)));
         Some(wheel.map_or(at, |wheel| wheel.min(at)))
     }
 
@@ -395,13 +347,13 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     #[must_use]
     #[inline]
     pub fn wants_transmit(&self) -> bool {
-        self.dirty.front().is_some() || !self.garbage.head.is_none()
+        self.common.dirty.front().is_some() || !self.common.garbage.head.is_none()
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.common.stats
     }
 
     /// Connections that are open or opening.
@@ -426,25 +378,24 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     fn tell(&mut self, c: usize, event: u8) {
-        self.conns[c].events |= event;
-        self.events.push(c);
+        self.common.tell(c, &mut self.conns[c], event);
     }
 
     /// Takes a free place, or that of the oldest connection in TIME-WAIT.
     fn allocate(&mut self) -> Option<usize> {
-        if usize::from(self.fresh) < CONNS {
-            self.fresh += 1;
-            return Some(usize::from(self.fresh) - 1);
+        if usize::from(self.common.fresh) < CONNS {
+            self.common.fresh += 1;
+            return Some(usize::from(self.common.fresh) - 1);
         }
-        if let Some(c) = self.free.pop() {
+        if let Some(c) = self.common.free.pop() {
             return Some(c);
         }
-        let last = self.time_wait.back()?;
-        while let Some(c) = self.time_wait.pop() {
+        let last = self.common.time_wait.back()?;
+        while let Some(c) = self.common.time_wait.pop() {
             if self.conns[c].state == State::TimeWait {
-                self.stats.time_wait_reused += 1;
+                self.common.stats.time_wait_reused += 1;
                 self.bury(c);
-                if let Some(c) = self.free.pop() {
+                if let Some(c) = self.common.free.pop() {
                     return Some(c);
                 }
             }
@@ -463,7 +414,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             // The application never heard of it.
             conn.set(flag::GONE);
         } else {
-            self.stats.closed += 1;
+            self.common.stats.closed += 1;
             self.tell(c, event::CLOSED);
         }
         self.bury(c);
@@ -473,7 +424,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     fn bury(&mut self, c: usize) {
         let conn = &mut self.conns[c];
         if conn.state == State::SynReceived && !conn.has(flag::ACTIVE) {
-            self.half_open -= 1;
+            self.common.half_open -= 1;
         }
         conn.state = State::Dead;
         conn.flags &= flag::GONE | flag::RST_DUE | flag::TS;
@@ -481,15 +432,21 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         conn.readable = 0;
         conn.bufs = 0;
         conn.ooo_count = 0;
-        self.garbage.append(&mut self.segs, &mut conn.received);
-        self.garbage.append(&mut self.segs, &mut conn.ooo);
-        self.released.append(&mut self.chunks, &mut conn.chunks);
+        self.common
+            .garbage
+            .append(&mut self.common.segs, &mut conn.received);
+        self.common
+            .garbage
+            .append(&mut self.common.segs, &mut conn.ooo);
+        self.common
+            .released
+            .append(&mut self.common.chunks, &mut conn.chunks);
         let hash = conn.hash;
         if conn.has(flag::RST_DUE) {
-            self.dirty.push(c);
+            self.common.dirty.push(c);
         }
-        self.table.remove(hash, c);
-        self.wheel.unset(c);
+        self.common.table.remove(hash, c);
+        self.common.wheel.unset(c);
         self.free_if_done(c);
     }
 
@@ -502,73 +459,28 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 generation,
                 ..Conn::NONE
             };
-            self.free.push(c);
+            self.common.free.push(c);
         }
     }
 
     fn template(&self, c: usize) -> PmAddr {
-        self.cfg.templates.plus(128 * c as u32 + 2)
+        output::template(&self.common.cfg, c)
     }
 
     fn own_ip6(&self, local: Local) -> [u8; 16] {
         match local {
-            Local::V6Link => ipv6::link_local(self.cfg.mac),
-            _ => self.cfg.ipv6,
+            Local::V6Link => ipv6::link_local(self.common.cfg.mac),
+            _ => self.common.cfg.ipv6,
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn drop_garbage<L: Link>(&mut self, link: &mut L) {
-        while let Some(place) = self.garbage.pop(&self.segs) {
-            link.free(BufId(self.segs.get(place).buf));
-            self.segs.give(place);
+        while let Some(place) = self.common.garbage.pop(&self.common.segs) {
+            link.free(BufId(self.common.segs.get(place).buf));
+            self.common.segs.give(place);
         }
-    }
-
-    /// Room for received data, in bytes, before what was advertised is taken into account.
-    #[inline]
-    fn receive_space(&self, conn: &Conn) -> u32 {
-        let mut space = self.cfg.recv_window.saturating_sub(conn.readable);
-        let bufs = self.cfg.bufs_per_conn.saturating_sub(conn.bufs);
-        if u32::from(bufs) < 16 || self.segs.room() < SEGS / 4 {
-            // Buffers run out before bytes do, or all connections together hold too many.
-            space = space.min(u32::from(bufs).min(4) * u32::from(conn.rcv_mss));
-        }
-        space
-    }
-
-    /// After reading: tells the peer if its window has grown by a good piece, or from nearly nothing (RFC 9293, section
-    /// 3.8.6.2.2).
-    fn offer_window(&mut self, c: usize) {
-        let conn = &self.conns[c];
-        if !conn.state.receives() {
-            return;
-        }
-        let offered = distance(conn.rcv_nxt, conn.rcv_adv);
-        let gain = self.receive_space(conn).saturating_sub(offered);
-        let mss = u32::from(conn.rcv_mss);
-        let enough = if offered < 2 * mss {
-            mss
-        } else {
-            self.cfg.recv_window / 4
-        };
-        if gain >= enough.min(self.cfg.recv_window / 2) {
-            self.conns[c].set(flag::ACK_NOW);
-            self.dirty.push(c);
-        }
-    }
-
-    /// The window to put into a segment; moves the advertised edge.
-    #[inline]
-    fn advertise(&mut self, c: usize) -> u16 {
-        let space = self.receive_space(&self.conns[c]);
-        let conn = &mut self.conns[c];
-        let step = u32::from(conn.rcv_mss).min(self.cfg.recv_window / 2);
-        let edge = conn.rcv_nxt.wrapping_add(space);
-        if !before(edge, conn.rcv_adv.wrapping_add(step)) {
-            conn.rcv_adv = edge;
-        }
-        let window = distance(conn.rcv_nxt, conn.rcv_adv) >> conn.rcv_shift;
-        window.min(0xffff) as u16
     }
 }
 

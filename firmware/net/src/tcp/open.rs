@@ -26,10 +26,12 @@ const COOKIE_LIFE: u64 = 2 << 26;
 
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
     /// A segment of no connection (states CLOSED and LISTEN; RFC 9293, sections 3.10.7.1 and 3.10.7.2).
+    #[cold]
+    #[inline(never)]
     pub(super) fn unknown<L: Link>(&mut self, now: Micros, rx: &RxDesc, link: &mut L) -> Buffer {
         let sound = rx.flags.has(RxFlags::TCP | RxFlags::L4_OK);
         let Some(from) = self.origin(rx, link).filter(|_| sound) else {
-            self.stats.drop_foreign += 1;
+            self.common.stats.drop_foreign += 1;
             return Buffer::Unused;
         };
         let seg = Segment::read(rx, link);
@@ -67,7 +69,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 ..Fields::default()
             }
         };
-        self.stats.resets_sent += 1;
+        self.common.stats.resets_sent += 1;
         self.answer(from, fields, &Options::default(), link);
     }
 
@@ -79,28 +81,28 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         now: Micros,
         link: &mut L,
     ) {
-        if self.half_open >= self.cfg.half_open {
+        if self.common.half_open >= self.common.cfg.half_open {
             return self.send_cookie(from, seg, now, link);
         }
         let Some(c) = self.allocate() else {
-            self.stats.refused += 1;
+            self.common.stats.refused += 1;
             return self.refuse(from, seg, link);
         };
         let wants_ecn = seg.flags & (tcp::ECE | tcp::CWR) == tcp::ECE | tcp::CWR;
-        let iss = isn::isn(self.cfg.secret, &from.tuple, now);
+        let iss = isn::isn(self.common.cfg.secret, &from.tuple, now);
         self.begin(c, from, hash, iss, State::SynReceived, now);
-        self.half_open += 1;
+        self.common.half_open += 1;
         let conn = &mut self.conns[c];
         conn.rcv_nxt = seg.seq.wrapping_add(1);
         conn.snd_wl1 = seg.seq;
-        negotiate(conn, &self.cfg, &seg.options, u32::from(seg.window));
-        if wants_ecn && self.cfg.ecn {
+        negotiate(conn, &self.common.cfg, &seg.options, u32::from(seg.window));
+        if wants_ecn && self.common.cfg.ecn {
             conn.set(flag::ECN);
         }
         self.offer_first_window(c, now);
         self.write_template(c, from, link);
         self.conns[c].set(flag::SYN_DUE);
-        self.dirty.push(c);
+        self.common.dirty.push(c);
     }
 
     /// Sets up a place for a connection and enters it into the table.
@@ -116,16 +118,16 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             snd_una: iss,
             snd_nxt: iss,
             snd_end: iss.wrapping_add(1),
-            ts_offset: isn::timestamp_offset(self.cfg.secret, &to.tuple),
+            ts_offset: isn::timestamp_offset(self.common.cfg.secret, &to.tuple),
             last_rx: now.0 as u32,
             last_tx: now.0 as u32,
             ..Conn::NONE
         };
-        self.table.insert(hash, c);
+        self.common.table.insert(hash, c);
     }
 
     fn offer_first_window(&mut self, c: usize, now: Micros) {
-        let window = self.cfg.recv_window.min(0xffff);
+        let window = self.common.cfg.recv_window.min(0xffff);
         let conn = &mut self.conns[c];
         conn.rcv_mss = DEFAULT_MSS[0];
         conn.last_ack = conn.rcv_nxt;
@@ -148,29 +150,29 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         mac: [u8; 6],
         link: &mut L,
     ) -> Result<ConnId, Full> {
-        self.clock = now;
+        self.common.clock = now;
         let to = self.towards(peer, local_port, mac).ok_or(Full)?;
         let hash = tuple_hash(&to);
-        let mut at = self.table.first(hash);
+        let mut at = self.common.table.first(hash);
         while let Some(c) = at {
             if self.conns[c].ports == to.tuple.ports && self.conns[c].peer == to.tuple.peer {
                 return Err(Full);
             }
-            at = self.table.following(c);
+            at = self.common.table.following(c);
         }
         let c = self.allocate().ok_or(Full)?;
-        let iss = isn::isn(self.cfg.secret, &to.tuple, now);
+        let iss = isn::isn(self.common.cfg.secret, &to.tuple, now);
         self.begin(c, &to, hash, iss, State::SynSent, now);
         let conn = &mut self.conns[c];
         // Offered; what the peer does not take is cleared when it answers.
         conn.set(flag::ACTIVE | flag::TS | flag::SACK | flag::WSCALE | flag::SYN_DUE);
-        conn.rcv_shift = window_shift(&self.cfg);
-        if self.cfg.ecn {
+        conn.rcv_shift = window_shift(&self.common.cfg);
+        if self.common.cfg.ecn {
             conn.set(flag::ECN);
         }
         self.offer_first_window(c, now);
         self.write_template(c, &to, link);
-        self.dirty.push(c);
+        self.common.dirty.push(c);
         Ok(self.id(c))
     }
 
@@ -178,7 +180,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let ports = u32::from(peer.1) << 16 | u32::from(local_port);
         let (local, words, own) = match peer.0 {
             IpAddr::V4(ip) => {
-                let own = (self.own_ip4 != 0).then_some([self.own_ip4, 0, 0, 0])?;
+                let own = (self.common.own_ip4 != 0).then_some([self.common.own_ip4, 0, 0, 0])?;
                 (Local::V4, [ip.to_bits(), 0, 0, 0], own)
             }
             IpAddr::V6(ip) => {
@@ -195,7 +197,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 )
             }
         };
-        let tci = (self.cfg.vlan != 0).then_some(self.cfg.vlan);
+        let tci = (self.common.cfg.vlan != 0).then_some(self.common.cfg.vlan);
         Some(Origin {
             mac,
             tci,
@@ -225,7 +227,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                     flags: tcp::RST,
                     ..Fields::default()
                 };
-                self.stats.resets_sent += 1;
+                self.common.stats.resets_sent += 1;
                 let none = sluice_hal::PmSlice::default();
                 let _ = self.send_special(c, fields, &Options::default(), none, link);
             }
@@ -246,18 +248,18 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
         conn.rcv_nxt = seg.seq.wrapping_add(1);
         conn.snd_wl1 = seg.seq;
-        negotiate(conn, &self.cfg, &seg.options, u32::from(seg.window));
+        negotiate(conn, &self.common.cfg, &seg.options, u32::from(seg.window));
         self.offer_first_window(c, now);
         self.rewrite_template(c, link);
         if acks_syn {
             self.establish(c, seg.ack, now);
-            self.stats.connected += 1;
+            self.common.stats.connected += 1;
             self.ack_now(c);
         } else {
             // Simultaneous open.
             self.conns[c].state = State::SynReceived;
             self.conns[c].set(flag::SYN_DUE);
-            self.dirty.push(c);
+            self.common.dirty.push(c);
         }
     }
 
@@ -269,7 +271,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let mac = [head[0], head[1], head[2], head[3], head[4], head[5]];
         let tci = (conn.l3 == 18).then_some(u16::from_be_bytes([head[14], head[15]]));
         let own = match conn.local {
-            Local::V4 => [self.own_ip4, 0, 0, 0],
+            Local::V4 => [self.common.own_ip4, 0, 0, 0],
             local => super::frame::words(&self.own_ip6(local)),
         };
         let tuple = Tuple {
@@ -302,12 +304,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             return false;
         }
         if conn.has(flag::ACTIVE) {
-            self.stats.connected += 1;
+            self.common.stats.connected += 1;
         } else {
-            self.half_open -= 1;
-            self.stats.accepted += 1;
+            self.common.half_open -= 1;
+            self.common.stats.accepted += 1;
         }
-        self.establish(c, seg.ack, self.clock);
+        self.establish(c, seg.ack, self.common.clock);
         let conn = &mut self.conns[c];
         conn.snd_wnd = u32::from(seg.window) << conn.snd_shift;
         conn.max_wnd = conn.max_wnd.max(conn.snd_wnd);
@@ -315,7 +317,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         conn.snd_wl2 = seg.ack;
         if conn.has(flag::FIN_QUEUED) {
             conn.state = State::FinWait1;
-            self.dirty.push(c);
+            self.common.dirty.push(c);
         }
         true
     }
@@ -337,8 +339,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             conn.rx_kind |= RxFlags::TIMESTAMP;
         }
         debug_assert_eq!(conn.rx_kind & !FAST_MASK, 0);
-        if self.cfg.keepalive != 0 {
-            self.set_life(c, self.cfg.keepalive, now);
+        if self.common.cfg.keepalive != 0 {
+            self.set_life(c, self.common.cfg.keepalive, now);
         }
         self.tell(c, event::OPENED);
     }
@@ -348,15 +350,16 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             .options
             .mss
             .unwrap_or(DEFAULT_MSS[usize::from(from.local != Local::V4)]);
-        let seq = isn::cookie(self.cfg.secret, &from.tuple, seg.seq, mss, now);
+        let seq = isn::cookie(self.common.cfg.secret, &from.tuple, seg.seq, mss, now);
         let mut options = Options {
-            mss: Some(own_mss(&self.cfg, from.local)),
+            mss: Some(own_mss(&self.common.cfg, from.local)),
             ..Options::default()
         };
         let mut flags = tcp::SYN | tcp::ACK;
         if let Some((value, _)) = seg.options.timestamps {
-            let ecn = self.cfg.ecn && seg.flags & (tcp::ECE | tcp::CWR) == tcp::ECE | tcp::CWR;
-            let offset = isn::timestamp_offset(self.cfg.secret, &from.tuple);
+            let ecn =
+                self.common.cfg.ecn && seg.flags & (tcp::ECE | tcp::CWR) == tcp::ECE | tcp::CWR;
+            let offset = isn::timestamp_offset(self.common.cfg.secret, &from.tuple);
             let scale = seg.options.window_scale;
             let sack = seg.options.sack_permitted;
             let offer = Offer {
@@ -366,19 +369,19 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             };
             let clock = super::output::timestamp_clock(now).wrapping_add(offset);
             options.timestamps = Some((offer.into_timestamp(clock), value));
-            options.window_scale = scale.map(|_| window_shift(&self.cfg));
+            options.window_scale = scale.map(|_| window_shift(&self.common.cfg));
             options.sack_permitted = sack;
             flags |= if ecn { tcp::ECE } else { 0 };
         }
-        let window = self.cfg.recv_window.min(0xffff) as u16;
+        let window = self.common.cfg.recv_window.min(0xffff) as u16;
         let fields = Fields {
             seq,
             ack: seg.seq.wrapping_add(1),
             flags,
             window,
         };
-        self.cookie_at = Some(now);
-        self.stats.cookies_sent += 1;
+        self.common.cookie_at = Some(now);
+        self.common.stats.cookies_sent += 1;
         self.answer(from, fields, &options, link);
     }
 
@@ -391,12 +394,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         now: Micros,
         link: &mut L,
     ) -> Option<usize> {
-        let sent_lately = now.since(self.cookie_at?) < COOKIE_LIFE;
+        let sent_lately = now.since(self.common.cookie_at?) < COOKIE_LIFE;
         let (iss, irs) = (seg.ack.wrapping_sub(1), seg.seq.wrapping_sub(1));
-        let size = isn::open_cookie(self.cfg.secret, &from.tuple, irs, iss, now)
+        let size = isn::open_cookie(self.common.cfg.secret, &from.tuple, irs, iss, now)
             .filter(|_| sent_lately)?;
         let Some(c) = self.allocate() else {
-            self.stats.refused += 1;
+            self.common.stats.refused += 1;
             return None;
         };
         self.begin(c, from, hash, iss, State::SynReceived, now);
@@ -410,25 +413,25 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             options.timestamps = Some((value, echo));
             options.window_scale = (offer.window_scale != 15).then_some(offer.window_scale);
             options.sack_permitted = offer.sack;
-            if offer.ecn && self.cfg.ecn {
+            if offer.ecn && self.common.cfg.ecn {
                 conn.set(flag::ECN);
             }
         }
         conn.rcv_nxt = seg.seq;
         conn.snd_wl1 = seg.seq;
-        negotiate(conn, &self.cfg, &options, u32::from(seg.window));
+        negotiate(conn, &self.common.cfg, &options, u32::from(seg.window));
         conn.snd_wnd = u32::from(seg.window) << conn.snd_shift;
         conn.max_wnd = conn.snd_wnd;
         self.offer_first_window(c, now);
         self.write_template(c, from, link);
         self.establish(c, seg.ack, now);
-        self.stats.accepted += 1;
-        self.stats.cookies_accepted += 1;
+        self.common.stats.accepted += 1;
+        self.common.stats.cookies_accepted += 1;
         Some(c)
     }
 
     fn established_by_cookie(&mut self, c: usize, seg: &Segment, now: Micros) -> Buffer {
-        let inside = u32::from(seg.len) <= self.cfg.recv_window.min(0xffff);
+        let inside = u32::from(seg.len) <= self.common.cfg.recv_window.min(0xffff);
         if inside {
             self.receive(c, seg, now)
         } else {
@@ -440,10 +443,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     pub(super) fn syn_options(&self, c: usize, now: Micros) -> Options {
         let conn = &self.conns[c];
         Options {
-            mss: Some(own_mss(&self.cfg, conn.local)),
+            mss: Some(own_mss(&self.common.cfg, conn.local)),
             window_scale: conn.has(flag::WSCALE).then_some(conn.rcv_shift),
             sack_permitted: conn.has(flag::SACK),
-            timestamps: self.timestamps(c, now),
+            timestamps: super::output::timestamps(conn, now),
             ..Options::default()
         }
     }

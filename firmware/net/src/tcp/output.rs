@@ -2,12 +2,13 @@
 
 use super::{
     Tcp,
+    common::Common,
     conn::{Conn, flag},
     frame::Fields,
-    pool::{Chunk, Pool, Ref},
+    pool::{Chunk, Node, Pool, Ref},
     seq::{after, before, distance, later},
 };
-use crate::Link;
+use crate::{Config, Link};
 use sluice_hal::{Busy, MAX_GATHER, Micros, PmAddr, PmSlice, TcpJob, TcpOverrides};
 use sluice_wire::tcp::{self, Options};
 
@@ -19,69 +20,20 @@ pub const fn timestamp_clock(now: Micros) -> u32 {
     (now.0 >> 10) as u32
 }
 
-/// Pieces of payload, and where the queue goes on behind them.
-struct Gather {
-    pieces: [PmSlice; MAX_GATHER],
-    count: u8,
-    total: u32,
-    chunk: Ref,
-    offset: u32,
-}
-
-impl Gather {
-    const NONE: Self = Self {
-        pieces: [PmSlice::new(PmAddr(0), 0); MAX_GATHER],
-        count: 0,
-        total: 0,
-        chunk: Ref::NONE,
-        offset: 0,
-    };
-
-    /// Up to `len` bytes from `offset` in `chunk` on.
-    #[inline]
-    fn from<const N: usize>(
-        chunks: &Pool<Chunk, N>,
-        mut chunk: Ref,
-        mut offset: u32,
-        mut len: u32,
-    ) -> Self {
-        let mut gather = Self::NONE;
-        for piece in &mut gather.pieces {
-            if len == 0 || chunk.is_none() {
-                break;
-            }
-            let node = chunks.get(chunk);
-            let n = (node.len - offset).min(len);
-            *piece = PmSlice::new(PmAddr(node.addr + offset), n);
-            gather.count += 1;
-            gather.total += n;
-            len -= n;
-            offset += n;
-            if offset == node.len {
-                chunk = chunks.following(chunk);
-                offset = 0;
-            }
-        }
-        gather.chunk = chunk;
-        gather.offset = offset;
-        gather
-    }
-}
-
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
     /// Sends what windows allow for the connections that have something to send, acknowledgments included; frees buffers of
     /// connections that ended. Stops when the link is busy and goes on from there the next time.
     pub fn poll_transmit<L: Link>(&mut self, now: Micros, link: &mut L) {
-        self.clock = now;
-        if !self.garbage.head.is_none() {
+        self.common.clock = now;
+        if !self.common.garbage.head.is_none() {
             self.drop_garbage(link);
         }
-        let Some(last) = self.dirty.back() else {
+        let Some(last) = self.common.dirty.back() else {
             return;
         };
-        while let Some(c) = self.dirty.pop() {
+        while let Some(c) = self.common.dirty.pop() {
             if self.transmit(c, now, link).is_err() {
-                self.dirty.push_front(c);
+                self.common.dirty.push_front(c);
                 return;
             }
             if c == last {
@@ -91,29 +43,29 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     fn transmit<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
-        if self.conns[c].has(flag::DUE) {
+        if self.conns[c].has(flag::DUE) || self.conns[c].must_report() {
             self.transmit_due(c, now, link)?;
         }
-        if self.conns[c].state.sends() {
-            for _ in 0..TRAINS_PER_TURN {
-                if !self.send_train(c, now, link)? {
-                    return self.send_owed_ack(c, now, link);
+        let conn = &mut self.conns[c];
+        if conn.state.sends() {
+            let mut trains = 0;
+            while conn.wants_to_send() && self.common.send_train(c, conn, now, link)? {
+                trains += 1;
+                if trains == TRAINS_PER_TURN {
+                    self.common.dirty.push(c);
+                    break;
                 }
             }
-            self.dirty.push(c);
         }
-        self.send_owed_ack(c, now, link)
-    }
-
-    #[inline]
-    fn send_owed_ack<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
-        if self.conns[c].has(flag::ACK_NOW) {
-            self.send_ack(c, now, link)?;
+        if conn.has(flag::ACK_NOW) {
+            self.common.send_ack(c, conn, now, link)?;
         }
         Ok(())
     }
 
-    /// Everything but new payload. Bits are cleared when their segment is out.
+    /// Everything but new payload and plain acknowledgments. Bits are cleared when their segment is out.
+    #[cold]
+    #[inline(never)]
     fn transmit_due<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
         if self.conns[c].has(flag::RST_DUE) {
             self.send_reset(c, now, link)?;
@@ -128,10 +80,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.send_bare(c, seq, now, link)?;
             self.conns[c].clear(flag::KEEPALIVE_DUE);
         }
-        // An acknowledgment with SACK cannot ride on a train.
-        let conn = &self.conns[c];
-        if conn.has(flag::ACK_NOW) && (conn.has(flag::DSACK) || !conn.ooo.head.is_none()) {
-            self.send_ack(c, now, link)?;
+        if self.conns[c].must_report() {
+            self.send_report(c, now, link)?;
         }
         if !self.conns[c].state.sends() {
             return Ok(());
@@ -145,150 +95,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         self.retransmit(c, now, link)
     }
 
-    /// Sends one train of new payload, or FIN. False if there is nothing to send or a window forbids it.
-    #[inline]
-    fn send_train<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
-        let conn = &mut self.conns[c];
-        let queued = conn.unsent();
-        let fin = conn.fin_waits();
-        if queued == 0 && !fin {
-            return Ok(false);
-        }
-        let mss = conn.mss32();
-        if conn.in_flight() == 0 {
-            restart_after_idle(conn, now);
-        }
-        let window = distance(conn.snd_nxt, conn.snd_una.wrapping_add(conn.snd_wnd));
-        let room = conn.cubic.cwnd.saturating_sub(pipe(conn));
-        let mut len = queued.min(window).min(room).min(self.cfg.max_train);
-        if len < queued {
-            // Whole segments as long as more follows.
-            if len >= mss {
-                len -= len % mss;
-            } else if !self.may_send_small(c, len, window, now) {
-                return Ok(false);
-            }
-        }
-        let conn = &self.conns[c];
-        let gather = Gather::from(&self.chunks, conn.cursor, conn.cursor_offset, len);
-        let last = gather.total == queued;
-        let mut flags = if last && queued != 0 { tcp::PSH } else { 0 };
-        if last && fin {
-            flags |= tcp::FIN;
-        }
-        if conn.has(flag::CWR_DUE | flag::ECN) {
-            flags |= self.cwr(c);
-        }
-        self.post(c, self.conns[c].snd_nxt, flags, &gather, now, link)?;
-        self.stats.trains = self.stats.trains.wrapping_add(1);
-        let conn = &mut self.conns[c];
-        conn.clear(flag::CWR_DUE | flag::SMALL_DUE);
-        conn.cursor = gather.chunk;
-        conn.cursor_offset = gather.offset;
-        conn.snd_nxt = conn.snd_nxt.wrapping_add(gather.total);
-        if flags & tcp::FIN != 0 {
-            conn.snd_nxt = conn.snd_nxt.wrapping_add(1);
-            conn.set(flag::FIN_SENT);
-        }
-        if !conn.has(flag::RTT_TIMING) && !conn.has(flag::RECOVERING) {
-            conn.set(flag::RTT_TIMING);
-            conn.rtt_seq = conn.snd_nxt;
-            conn.rtt_at = now.0 as u32;
-        }
-        if !conn.has(flag::TIMER_RTX) {
-            self.arm_retransmission(c, now);
-        }
-        Ok(true)
-    }
-
-    fn cwr(&self, c: usize) -> u8 {
-        let due = flag::CWR_DUE | flag::ECN;
-        if self.conns[c].flags & due == due {
-            tcp::CWR
-        } else {
-            0
-        }
-    }
-
-    /// Less than a full segment while more is queued: only what is at least half the largest window the peer ever offered,
-    /// or when the override timer has run out (RFC 9293, section 3.8.6.2.1). Sets that timer if nothing else will wake us.
-    fn may_send_small(&mut self, c: usize, len: u32, window: u32, now: Micros) -> bool {
-        let conn = &mut self.conns[c];
-        let by_window = len == window;
-        if by_window && len != 0 && (len >= conn.max_wnd / 2 || conn.has(flag::SMALL_DUE)) {
-            return true;
-        }
-        if conn.in_flight() == 0 && !conn.has(flag::TIMER_RTX) {
-            self.arm_retransmission(c, now);
-        }
-        false
-    }
-
-    /// Posts a train of the connection that begins at `seq`.
-    #[inline]
-    fn post<L: Link>(
-        &mut self,
-        c: usize,
-        seq: u32,
-        flags: u8,
-        gather: &Gather,
-        now: Micros,
-        link: &mut L,
-    ) -> Result<(), Busy> {
-        let window = self.advertise(c);
-        let timestamps = self.timestamps(c, now);
-        let template = self.template(c);
-        let conn = &self.conns[c];
-        let job = TcpJob {
-            template,
-            header_len: conn.header_len,
-            l3_offset: conn.l3,
-            l4_offset: conn.l4,
-            mss: conn.mss,
-            overrides: TcpOverrides {
-                seq,
-                ack: conn.rcv_nxt,
-                window,
-                flags: flags | plain_flags(conn),
-                timestamps,
-            },
-            gather: gather.pieces,
-            gather_len: gather.count,
-        };
-        link.send(&job)?;
-        self.acknowledged(c, now);
-        Ok(())
-    }
-
-    /// A segment went out, and with it the acknowledgment of all that was received.
-    #[inline]
-    fn acknowledged(&mut self, c: usize, now: Micros) {
-        let conn = &mut self.conns[c];
-        conn.last_ack = conn.rcv_nxt;
-        conn.last_tx = now.0 as u32;
-        // Blocks to be reported still wait for an acknowledgment of their own.
-        if conn.ooo.head.is_none() && !conn.has(flag::DSACK) {
-            conn.clear(flag::ACK_NOW | flag::ACK_LATER);
-        }
-    }
-
-    #[inline]
-    pub(super) fn timestamps(&self, c: usize, now: Micros) -> Option<(u32, u32)> {
-        let conn = &self.conns[c];
-        let value = timestamp_clock(now).wrapping_add(conn.ts_offset);
-        conn.has(flag::TS).then_some((value, conn.ts_recent))
-    }
-
-    /// A pure acknowledgment, with SACK blocks if there is something to report.
-    fn send_ack<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
-        let conn = &self.conns[c];
-        let report = conn.has(flag::SACK) && (conn.has(flag::DSACK) || !conn.ooo.head.is_none());
-        if report || conn.has(flag::ECN) {
-            self.send_bare(c, conn.snd_nxt, now, link)?;
-        } else {
-            self.post(c, conn.snd_nxt, 0, &Gather::NONE, now, link)?;
-        }
-        self.stats.acks = self.stats.acks.wrapping_add(1);
+    /// An acknowledgment that cannot ride on a train: with SACK blocks, or of a connection with ECN, whose template is for
+    /// data.
+    fn send_report<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
+        self.send_bare(c, self.conns[c].snd_nxt, now, link)?;
+        self.common.stats.acks = self.common.stats.acks.wrapping_add(1);
         self.conns[c].clear(flag::ACK_NOW | flag::ACK_LATER | flag::DSACK);
         Ok(())
     }
@@ -302,12 +113,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         link: &mut L,
     ) -> Result<(), Busy> {
         let mut options = Options {
-            timestamps: self.timestamps(c, now),
+            timestamps: timestamps(&self.conns[c], now),
             ..Options::default()
         };
         self.sack_blocks(c, &mut options);
         self.send_piece(c, seq, 0, &options, PmSlice::default(), link)?;
-        self.acknowledged(c, now);
+        acknowledged(&mut self.conns[c], now);
         Ok(())
     }
 
@@ -320,7 +131,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         rest: PmSlice,
         link: &mut L,
     ) -> Result<(), Busy> {
-        let window = self.advertise(c);
+        let window = self.common.advertise(&mut self.conns[c]);
         let conn = &self.conns[c];
         let flags = flags | plain_flags(conn);
         self.send_special(
@@ -351,7 +162,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             seq: conn.snd_una,
             ack: if passive { conn.rcv_nxt } else { 0 },
             flags: tcp::SYN | ecn | if passive { tcp::ACK } else { 0 },
-            window: self.cfg.recv_window.min(0xffff) as u16,
+            window: self.common.cfg.recv_window.min(0xffff) as u16,
         };
         let options = self.syn_options(c, now);
         self.send_special(c, fields, &options, PmSlice::default(), link)?;
@@ -377,11 +188,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             window: 0,
         };
         let options = Options {
-            timestamps: self.timestamps(c, now),
+            timestamps: timestamps(&self.conns[c], now),
             ..Options::default()
         };
         self.send_special(c, fields, &options, PmSlice::default(), link)?;
-        self.stats.resets_sent += 1;
+        self.common.stats.resets_sent += 1;
         self.conns[c].clear(flag::RST_DUE);
         self.free_if_done(c);
         Ok(())
@@ -401,8 +212,9 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             let conn = &mut self.conns[c];
             if conn.snd_nxt == una {
                 conn.snd_nxt = una.wrapping_add(1);
-                let gather = Gather::from(&self.chunks, conn.cursor, conn.cursor_offset, 1);
-                (conn.cursor, conn.cursor_offset) = (gather.chunk, gather.offset);
+                let mut train = Train::new(una, 0);
+                let at = (conn.cursor, conn.cursor_offset);
+                (conn.cursor, conn.cursor_offset) = train.gather(&self.common.chunks, at, 1);
             }
         }
         self.conns[c].clear(flag::WINDOW_PROBE_DUE);
@@ -415,7 +227,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let from = later(conn.snd_una, conn.snd_nxt.wrapping_sub(conn.mss32()));
         if before(from, conn.snd_nxt) {
             self.send_range(c, from, conn.snd_nxt, now, link)?;
-            self.stats.probes += 1;
+            self.common.stats.probes += 1;
         }
         self.conns[c].clear(flag::PROBE_DUE | flag::RTT_TIMING);
         Ok(())
@@ -455,7 +267,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             conn.rtx_nxt = from.wrapping_add(sent);
             conn.clear(flag::RTX_FORCE | flag::RTT_TIMING);
             if !conn.has(flag::TIMER_RTX) {
-                self.arm_retransmission(c, now);
+                self.common.arm_retransmission(c, &mut self.conns[c], now);
             }
         }
     }
@@ -475,31 +287,247 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             .wrapping_sub(conn.snd_una)
             .wrapping_add(conn.una_offset);
         let mut chunk = conn.chunks.head;
-        while !chunk.is_none() && skip >= self.chunks.get(chunk).len {
-            skip -= self.chunks.get(chunk).len;
-            chunk = self.chunks.following(chunk);
+        while !chunk.is_none() && skip >= self.common.chunks.get(chunk).len {
+            skip -= self.common.chunks.get(chunk).len;
+            chunk = self.common.chunks.following(chunk);
         }
         let want = distance(from, super::seq::earlier(until, conn.snd_end));
-        let gather = Gather::from(&self.chunks, chunk, skip, want);
-        let fin = conn.has(flag::FIN_SENT) && after(until, conn.snd_end) && gather.total == want;
-        let flags = if fin { tcp::FIN } else { 0 };
-        self.stats.retransmits += 1;
+        let mut train = Train::new(from, tcp::PSH);
+        train.gather(&self.common.chunks, (chunk, skip), want);
+        let fin = conn.has(flag::FIN_SENT) && after(until, conn.snd_end) && train.total == want;
+        self.common.stats.retransmits += 1;
         if !conn.has(flag::ECN) {
-            self.post(c, from, flags | tcp::PSH, &gather, now, link)?;
-            return Ok(gather.total + u32::from(fin));
+            train.job.overrides.flags |= if fin { tcp::FIN } else { 0 };
+            self.common
+                .post(c, &mut self.conns[c], &mut train, now, link)?;
+            return Ok(train.total + u32::from(fin));
         }
         // Retransmissions are not marked as capable of ECN: one segment from one piece at a time.
-        let piece = gather.pieces[0].split(conn.mss32()).0;
+        let piece = train.job.gather[0].split(conn.mss32()).0;
         let fin = fin && piece.len == want;
         let flags = if fin { tcp::FIN } else { 0 };
         let options = Options {
-            timestamps: self.timestamps(c, now),
+            timestamps: timestamps(&self.conns[c], now),
             ..Options::default()
         };
         self.send_piece(c, from, flags | tcp::PSH, &options, piece, link)?;
-        self.acknowledged(c, now);
+        acknowledged(&mut self.conns[c], now);
         Ok(piece.len + u32::from(fin))
     }
+}
+
+/// A train in the making.
+pub struct Train {
+    job: TcpJob,
+    /// Payload in it.
+    total: u32,
+}
+
+impl Train {
+    #[inline]
+    fn new(seq: u32, flags: u8) -> Self {
+        let overrides = TcpOverrides {
+            seq,
+            ack: 0,
+            window: 0,
+            flags,
+            timestamps: None,
+        };
+        let job = TcpJob {
+            template: PmAddr(0),
+            header_len: 0,
+            l3_offset: 0,
+            l4_offset: 0,
+            mss: 0,
+            overrides,
+            gather: [PmSlice::new(PmAddr(0), 0); MAX_GATHER],
+            gather_len: 0,
+        };
+        Self { job, total: 0 }
+    }
+
+    /// Adds up to `len` bytes from the given chunk and offset on; returns where the queue goes on.
+    #[inline(always)]
+    fn gather<const N: usize>(
+        &mut self,
+        chunks: &Pool<Chunk, N>,
+        (mut chunk, mut offset): (Ref, u32),
+        mut len: u32,
+    ) -> (Ref, u32) {
+        let (mut count, mut total) = (0, 0);
+        for piece in &mut self.job.gather {
+            if len == 0 || chunk.is_none() {
+                break;
+            }
+            let node = chunks.get(chunk);
+            let rest = node.len - offset;
+            let n = rest.min(len);
+            *piece = PmSlice::new(PmAddr(node.addr + offset), n);
+            count += 1;
+            total += n;
+            len -= n;
+            if n == rest {
+                (chunk, offset) = (node.next(), 0);
+            } else {
+                offset += n;
+            }
+        }
+        self.job.gather_len = count;
+        self.total = total;
+        (chunk, offset)
+    }
+}
+
+impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, SEGS, CHUNKS> {
+    /// Sends one train of new payload, or FIN. False if there is nothing to send or a window forbids it.
+    /// A function of its own, lest the compiler prepares its constants for every connection in turn.
+    #[inline(never)]
+    fn send_train<L: Link>(
+        &mut self,
+        c: usize,
+        conn: &mut Conn,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<bool, Busy> {
+        let queued = conn.unsent();
+        if conn.in_flight() == 0 {
+            restart_after_idle(conn, now);
+        }
+        let window = distance(conn.snd_nxt, conn.snd_una.wrapping_add(conn.snd_wnd));
+        let room = conn.cubic.cwnd.saturating_sub(pipe(conn));
+        let mut len = queued.min(window).min(room).min(self.cfg.max_train);
+        if len < queued {
+            // Whole segments as long as more follows.
+            let mss = conn.mss32();
+            if len >= mss {
+                len -= len % mss;
+            } else if !self.may_send_small(c, conn, len, window, now) {
+                return Ok(false);
+            }
+        }
+        let mut train = Train::new(conn.snd_nxt, 0);
+        let at = (conn.cursor, conn.cursor_offset);
+        let next = train.gather(&self.chunks, at, len);
+        let mut flags = 0;
+        if train.total == queued {
+            flags = tcp::PSH;
+            if conn.fin_waits() {
+                flags = if queued == 0 {
+                    tcp::FIN
+                } else {
+                    tcp::PSH | tcp::FIN
+                };
+            }
+        }
+        if conn.flags & (flag::CWR_DUE | flag::ECN) == flag::CWR_DUE | flag::ECN {
+            flags |= tcp::CWR;
+        }
+        train.job.overrides.flags = flags;
+        self.post(c, conn, &mut train, now, link)?;
+        self.stats.trains = self.stats.trains.wrapping_add(1);
+        conn.clear(flag::CWR_DUE | flag::SMALL_DUE);
+        (conn.cursor, conn.cursor_offset) = next;
+        conn.snd_nxt = conn.snd_nxt.wrapping_add(train.total);
+        if flags & tcp::FIN != 0 {
+            conn.snd_nxt = conn.snd_nxt.wrapping_add(1);
+            conn.set(flag::FIN_SENT);
+        }
+        if !conn.has(flag::RTT_TIMING | flag::RECOVERING) {
+            conn.set(flag::RTT_TIMING);
+            conn.rtt_seq = conn.snd_nxt;
+            conn.rtt_at = now.0 as u32;
+        }
+        if !conn.has(flag::TIMER_RTX) {
+            self.arm_retransmission(c, conn, now);
+        }
+        Ok(true)
+    }
+
+    /// A pure acknowledgment.
+    #[inline(never)]
+    fn send_ack<L: Link>(
+        &mut self,
+        c: usize,
+        conn: &mut Conn,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        let mut train = Train::new(conn.snd_nxt, 0);
+        self.post(c, conn, &mut train, now, link)?;
+        self.stats.acks = self.stats.acks.wrapping_add(1);
+        conn.clear(flag::ACK_NOW | flag::ACK_LATER | flag::DSACK);
+        Ok(())
+    }
+
+    /// Less than a full segment while more is queued: only what is at least half the largest window the peer ever offered,
+    /// or when the override timer has run out (RFC 9293, section 3.8.6.2.1). Sets that timer if nothing else will wake us.
+    #[cold]
+    fn may_send_small(
+        &mut self,
+        c: usize,
+        conn: &mut Conn,
+        len: u32,
+        window: u32,
+        now: Micros,
+    ) -> bool {
+        let by_window = len == window;
+        if by_window && len != 0 && (len >= conn.max_wnd / 2 || conn.has(flag::SMALL_DUE)) {
+            return true;
+        }
+        if conn.in_flight() == 0 && !conn.has(flag::TIMER_RTX) {
+            self.arm_retransmission(c, conn, now);
+        }
+        false
+    }
+
+    /// Posts a train: fills in what all trains of the connection have in common.
+    #[inline(always)]
+    fn post<L: Link>(
+        &mut self,
+        c: usize,
+        conn: &mut Conn,
+        train: &mut Train,
+        now: Micros,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        let job = &mut train.job;
+        job.template = template(&self.cfg, c);
+        job.header_len = conn.header_len;
+        job.l3_offset = conn.l3;
+        job.l4_offset = conn.l4;
+        job.mss = conn.mss;
+        job.overrides.ack = conn.rcv_nxt;
+        job.overrides.window = self.advertise(conn);
+        job.overrides.flags |= plain_flags(conn);
+        job.overrides.timestamps = timestamps(conn, now);
+        link.send(job)?;
+        acknowledged(conn, now);
+        Ok(())
+    }
+}
+
+/// A segment went out, and with it the acknowledgment of all that was received.
+#[inline]
+fn acknowledged(conn: &mut Conn, now: Micros) {
+    conn.last_ack = conn.rcv_nxt;
+    conn.last_tx = now.0 as u32;
+    // Blocks to be reported still wait for an acknowledgment of their own.
+    if conn.ooo.head.is_none() && !conn.has(flag::DSACK) {
+        conn.clear(flag::ACK_NOW | flag::ACK_LATER);
+    }
+}
+
+/// The timestamps to send, if they are used.
+#[inline]
+pub(super) fn timestamps(conn: &Conn, now: Micros) -> Option<(u32, u32)> {
+    let value = timestamp_clock(now).wrapping_add(conn.ts_offset);
+    conn.has(flag::TS).then_some((value, conn.ts_recent))
+}
+
+/// Where a connection's header template lies.
+#[inline]
+pub(super) const fn template(cfg: &Config, c: usize) -> PmAddr {
+    cfg.templates.plus(128 * c as u32 + 2)
 }
 
 /// ACK, and the echo of congestion.

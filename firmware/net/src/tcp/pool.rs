@@ -70,14 +70,10 @@ pub struct Chunk {
 const _: () = assert!(size_of::<Chunk>() == 16);
 
 impl Chunk {
-    pub const fn new(addr: u32, len: u32, token: u32, conn: u16) -> Self {
-        Self {
-            addr,
-            len,
-            token,
-            conn,
-            next: Ref::NONE,
-        }
+    /// Fills the node in, without touching its place in a chain.
+    #[inline]
+    pub const fn set(&mut self, addr: u32, len: u32, token: u32, conn: u16) {
+        (self.addr, self.len, self.token, self.conn) = (addr, len, token, conn);
     }
 }
 
@@ -101,7 +97,13 @@ impl Node for Seg {
 }
 
 impl Node for Chunk {
-    const EMPTY: Self = Self::new(0, 0, 0, 0);
+    const EMPTY: Self = Self {
+        addr: 0,
+        len: 0,
+        token: 0,
+        conn: 0,
+        next: Ref::NONE,
+    };
     #[inline]
     fn next(&self) -> Ref {
         self.next
@@ -112,13 +114,12 @@ impl Node for Chunk {
     }
 }
 
-/// `N` nodes. All zeros when new, so a static of it costs nothing in the image.
+/// `N` nodes. All zeros when new, so a static of it costs nothing in the image; then it is empty until [`Pool::fill`].
+#[repr(C)]
 pub struct Pool<T, const N: usize> {
-    nodes: [T; N],
     free: Ref,
-    /// Nodes never used so far lie from here on.
-    fresh: u16,
-    used: u16,
+    room: u16,
+    nodes: [T; N],
 }
 
 impl<T: Node, const N: usize> Pool<T, N> {
@@ -127,32 +128,61 @@ impl<T: Node, const N: usize> Pool<T, N> {
         Self {
             nodes: [T::EMPTY; N],
             free: Ref::NONE,
-            fresh: 0,
-            used: 0,
+            room: 0,
         }
+    }
+
+    /// Makes all nodes free; once.
+    pub fn fill(&mut self) {
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            *node = T::EMPTY;
+            node.set_next(if i + 1 < N {
+                Ref(i as u16 + 2)
+            } else {
+                Ref::NONE
+            });
+        }
+        self.free = Ref(1);
+        self.room = N as u16;
     }
 
     /// Nodes that can still be taken.
     #[inline]
     pub const fn room(&self) -> usize {
-        N - self.used as usize
+        self.room as usize
     }
 
     #[inline]
     pub fn take(&mut self, node: T) -> Option<Ref> {
-        let place = if !self.free.is_none() {
-            let place = self.free;
-            self.free = self.get(place).next();
-            place
-        } else if usize::from(self.fresh) < N {
-            self.fresh += 1;
-            Ref(self.fresh)
-        } else {
+        let place = self.free;
+        if place.is_none() {
             return None;
-        };
-        self.used += 1;
-        *self.get_mut(place) = node;
+        }
+        let slot = self.get_mut(place);
+        let next = slot.next();
+        *slot = node;
+        self.free = next;
+        self.room -= 1;
         Some(place)
+    }
+
+    /// Takes `count` nodes, which must be there, as a chain: `set` fills each in. Free nodes are chained already.
+    #[inline]
+    pub fn take_chain(&mut self, count: usize, mut set: impl FnMut(usize, &mut T)) -> List {
+        let mut chain = List {
+            head: self.free,
+            tail: Ref::NONE,
+        };
+        let mut next = self.free;
+        for i in 0..count {
+            chain.tail = next;
+            let node = self.get_mut(next);
+            set(i, node);
+            next = node.next();
+        }
+        self.free = next;
+        self.room -= count as u16;
+        chain
     }
 
     #[inline]
@@ -160,7 +190,7 @@ impl<T: Node, const N: usize> Pool<T, N> {
         let free = self.free;
         self.get_mut(place).set_next(free);
         self.free = place;
-        self.used -= 1;
+        self.room += 1;
     }
 
     /// `place` must not be none.
@@ -215,6 +245,18 @@ impl List {
         }
         self.head = pool.get(place).next();
         Some(place)
+    }
+
+    /// Appends a chain whose last node may still point on.
+    #[inline]
+    pub fn append_chain<T: Node, const N: usize>(&mut self, pool: &mut Pool<T, N>, chain: Self) {
+        pool.get_mut(chain.tail).set_next(Ref::NONE);
+        if self.head.is_none() {
+            self.head = chain.head;
+        } else {
+            pool.get_mut(self.tail).set_next(chain.head);
+        }
+        self.tail = chain.tail;
     }
 
     /// Appends all of `other`, which is empty afterwards.
@@ -301,6 +343,7 @@ mod tests {
     #[test]
     fn nodes_are_taken_given_back_and_taken_again() {
         let mut pool = Pool::<Seg, 4>::new();
+        pool.fill();
         let places: [_; 4] =
             core::array::from_fn(|i| pool.take(Seg::new(i as u32, 0, 0, 1)).expect("room"));
         assert_eq!((pool.room(), pool.take(Seg::EMPTY)), (0, None));
@@ -309,8 +352,25 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_is_taken_whole() {
+        let mut pool = Pool::<Seg, 4>::new();
+        pool.fill();
+        let mut list = List::EMPTY;
+        for count in [1, 2, 1] {
+            let chain = pool.take_chain(count, |i, seg| seg.seq = (10 * count + i) as u32);
+            list.append_chain(&mut pool, chain);
+        }
+        assert_eq!(
+            seqs(list, &pool),
+            [Some(10), Some(20), Some(21), Some(10), None]
+        );
+        assert_eq!(pool.room(), 0);
+    }
+
+    #[test]
     fn insertion_and_removal_keep_the_ends_right() {
         let mut pool = Pool::<Seg, 4>::new();
+        pool.fill();
         let [a, b, c, d] = [1, 2, 3, 4].map(|i| pool.take(Seg::new(i, 0, 0, 1)).expect("room"));
         let mut list = List::EMPTY;
         list.insert(&mut pool, Ref::NONE, b);

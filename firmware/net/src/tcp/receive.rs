@@ -25,7 +25,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
         if conn.has(flag::PEER_FIN) && after(node.end(), conn.fin_seq) {
             // Data behind the peer's FIN.
-            self.stats.drop_window += 1;
+            self.common.stats.drop_window += 1;
             return Buffer::Unused;
         }
         if before(node.seq, conn.rcv_nxt) {
@@ -41,20 +41,20 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     fn receive_next(&mut self, c: usize, node: Seg, now: Micros) -> Buffer {
         let (gap, len) = (!self.conns[c].ooo.head.is_none(), node.len);
-        if self.conns[c].bufs >= self.cfg.bufs_per_conn || !self.has_place(c) {
+        if self.conns[c].bufs >= self.common.cfg.bufs_per_conn || !self.has_place(c) {
             // What came too early gives way to what is needed now.
             self.drop_ooo(c);
         }
-        if self.conns[c].bufs >= self.cfg.bufs_per_conn || !self.has_place(c) {
-            self.stats.drop_full += 1;
+        if self.conns[c].bufs >= self.common.cfg.bufs_per_conn || !self.has_place(c) {
+            self.common.stats.drop_full += 1;
             self.ack_now(c);
             return Buffer::Unused;
         }
-        let Some(place) = self.segs.take(node) else {
+        let Some(place) = self.common.segs.take(node) else {
             return Buffer::Unused;
         };
         let conn = &mut self.conns[c];
-        conn.received.push(&mut self.segs, place);
+        conn.received.push(&mut self.common.segs, place);
         conn.bufs += 1;
         conn.rcv_nxt = conn.rcv_nxt.wrapping_add(u32::from(node.len));
         conn.readable += u32::from(node.len);
@@ -62,43 +62,43 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.close_gap(c);
             self.ack_now(c);
         }
-        self.owe_ack(c, len, now);
-        self.tell_readable(c);
+        self.common.owe_ack(c, &mut self.conns[c], len, now);
+        self.common.tell_readable(c, &mut self.conns[c]);
         Buffer::Kept
     }
 
     /// In-order data finds a node. The last eighth of the pool is for connections that hold little, so that those which
     /// are not read cannot starve the rest.
     fn has_place(&self, c: usize) -> bool {
-        let room = self.segs.room();
+        let room = self.common.segs.room();
         room >= SEGS / 8 || (room > 0 && self.conns[c].bufs < 4)
     }
 
     /// Moves what has become in-order behind the received data.
     fn close_gap(&mut self, c: usize) {
-        while let Some(place) = self.conns[c].ooo.pop(&self.segs) {
+        while let Some(place) = self.conns[c].ooo.pop(&self.common.segs) {
             let conn = &mut self.conns[c];
-            let node = self.segs.get_mut(place);
+            let node = self.common.segs.get_mut(place);
             if after(node.seq, conn.rcv_nxt) {
-                conn.ooo.insert(&mut self.segs, Ref::NONE, place);
+                conn.ooo.insert(&mut self.common.segs, Ref::NONE, place);
                 return;
             }
             conn.ooo_count -= 1;
             if !after(node.end(), conn.rcv_nxt) {
                 conn.bufs -= 1;
-                self.garbage.push(&mut self.segs, place);
+                self.common.garbage.push(&mut self.common.segs, place);
                 continue;
             }
             node.trim_front(conn.rcv_nxt);
             conn.rcv_nxt = node.end();
             conn.readable += u32::from(node.len);
-            conn.received.push(&mut self.segs, place);
+            conn.received.push(&mut self.common.segs, place);
         }
     }
 
     fn drop_ooo(&mut self, c: usize) {
-        while let Some(place) = self.conns[c].ooo.pop(&self.segs) {
-            self.garbage.push(&mut self.segs, place);
+        while let Some(place) = self.conns[c].ooo.pop(&self.common.segs) {
+            self.common.garbage.push(&mut self.common.segs, place);
             self.conns[c].bufs -= 1;
         }
         self.conns[c].ooo_count = 0;
@@ -109,15 +109,16 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     fn receive_later(&mut self, c: usize, mut node: Seg) -> Buffer {
         self.ack_now(c);
         let conn = &self.conns[c];
-        let scarce = self.segs.room() < SEGS / 4 || conn.bufs >= self.cfg.bufs_per_conn;
-        if conn.ooo_count >= self.cfg.ooo_per_conn || scarce {
-            self.stats.drop_full += 1;
+        let scarce =
+            self.common.segs.room() < SEGS / 4 || conn.bufs >= self.common.cfg.bufs_per_conn;
+        if conn.ooo_count >= self.common.cfg.ooo_per_conn || scarce {
+            self.common.stats.drop_full += 1;
             return Buffer::Unused;
         }
         let whole = (node.seq, node.end());
         let before_it = self.predecessor(c, node.seq);
         if !before_it.is_none() {
-            let end = self.segs.get(before_it).end();
+            let end = self.common.segs.get(before_it).end();
             if !after(node.end(), end) {
                 return self.duplicate_later(c, whole);
             }
@@ -131,11 +132,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if node.len == 0 {
             return self.duplicate_later(c, whole);
         }
-        let Some(place) = self.segs.take(node) else {
+        let Some(place) = self.common.segs.take(node) else {
             return Buffer::Unused;
         };
         let conn = &mut self.conns[c];
-        conn.ooo.insert(&mut self.segs, before_it, place);
+        conn.ooo.insert(&mut self.common.segs, before_it, place);
         conn.ooo_count += 1;
         conn.bufs += 1;
         conn.ooo_latest = node.seq;
@@ -143,7 +144,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     }
 
     fn duplicate_later(&mut self, c: usize, (left, right): (u32, u32)) -> Buffer {
-        self.stats.drop_duplicate += 1;
+        self.common.stats.drop_duplicate += 1;
         let conn = &mut self.conns[c];
         conn.dsack = (left, right);
         conn.ooo_latest = left;
@@ -154,11 +155,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// The last node that begins at or before `seq`.
     fn predecessor(&self, c: usize, seq: u32) -> Ref {
         let list = self.conns[c].ooo;
-        if !list.head.is_none() && !after(self.segs.get(list.tail).seq, seq) {
+        if !list.head.is_none() && !after(self.common.segs.get(list.tail).seq, seq) {
             return list.tail; // the usual case: behind all others
         }
-        let starts_by = |place: &Ref| !after(self.segs.get(*place).seq, seq);
-        list.places(&self.segs)
+        let starts_by = |place: &Ref| !after(self.common.segs.get(*place).seq, seq);
+        list.places(&self.common.segs)
             .take_while(starts_by)
             .last()
             .unwrap_or_default()
@@ -168,17 +169,17 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     fn make_way(&mut self, c: usize, before_it: Ref, node: &mut Seg) {
         loop {
             let conn = &mut self.conns[c];
-            let Some(place) = conn.ooo.remove(&mut self.segs, before_it) else {
+            let Some(place) = conn.ooo.remove(&mut self.common.segs, before_it) else {
                 return;
             };
-            let next = *self.segs.get(place);
+            let next = *self.common.segs.get(place);
             if !after(next.end(), node.end()) {
                 conn.ooo_count -= 1;
                 conn.bufs -= 1;
-                self.garbage.push(&mut self.segs, place);
+                self.common.garbage.push(&mut self.common.segs, place);
                 continue;
             }
-            conn.ooo.insert(&mut self.segs, before_it, place);
+            conn.ooo.insert(&mut self.common.segs, before_it, place);
             if after(node.end(), next.seq) {
                 node.len = distance(node.seq, next.seq) as u16;
             }
@@ -193,32 +194,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if seg.len == 0 || !conn.has(flag::SACK) || !before(seg.seq, conn.rcv_nxt) {
             return;
         }
-        self.stats.drop_duplicate += 1;
+        self.common.stats.drop_duplicate += 1;
         conn.dsack = (seg.seq, earlier(end, conn.rcv_nxt));
         conn.set(flag::DSACK);
     }
 
     pub(super) fn ack_now(&mut self, c: usize) {
         self.conns[c].set(flag::ACK_NOW);
-        self.dirty.push(c);
-    }
-
-    /// Data was received: acknowledges every second full segment at once, the rest a little later (RFC 9293, section
-    /// 3.8.6.3), unless something that is sent meanwhile carries the acknowledgment.
-    #[inline]
-    pub(super) fn owe_ack(&mut self, c: usize, len: u16, now: Micros) {
-        let conn = &mut self.conns[c];
-        conn.rcv_mss = conn.rcv_mss.max(len);
-        let owed = conn.rcv_nxt.wrapping_sub(conn.last_ack);
-        if owed >= 2 * u32::from(conn.rcv_mss) {
-            conn.set(flag::ACK_NOW);
-            self.dirty.push(c);
-        } else if !conn.has(flag::ACK_LATER) {
-            conn.set(flag::ACK_LATER);
-            if self.delayed.push(c) {
-                conn.ack_at = (now.0 as u32).wrapping_add(self.cfg.ack_delay);
-            }
-        }
+        self.common.dirty.push(c);
     }
 
     /// The SACK blocks that the next acknowledgment carries: a duplicate, the latest range, then the lowest others.
@@ -251,8 +234,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     fn ranges(&self, conn: &Conn) -> impl Iterator<Item = SackBlock> {
         let mut nodes = conn
             .ooo
-            .places(&self.segs)
-            .map(|place| self.segs.get(place))
+            .places(&self.common.segs)
+            .map(|place| self.common.segs.get(place))
             .peekable();
         core::iter::from_fn(move || {
             let first = nodes.next()?;

@@ -4,7 +4,8 @@
 use super::{
     CloseReason, Tcp,
     ack::start_recovery,
-    conn::{State, event, flag},
+    common::Common,
+    conn::{Conn, State, event, flag},
     seq::{before, earlier},
 };
 use crate::Link;
@@ -51,17 +52,17 @@ impl Budget {
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
     /// Does what is due by `now` and sends what follows from it.
     pub fn handle_timeouts<L: Link>(&mut self, now: Micros, link: &mut L) {
-        self.clock = now;
-        while let Some(c) = self.delayed.front() {
+        self.common.clock = now;
+        while let Some(c) = self.common.delayed.front() {
             if before(now.0 as u32, self.conns[c].ack_at) {
                 break;
             }
-            self.delayed.pop();
+            self.common.delayed.pop();
             if self.conns[c].take(flag::ACK_LATER) {
                 self.ack_now(c);
             }
         }
-        while let Some(c) = self.wheel.expire(now) {
+        while let Some(c) = self.common.wheel.expire(now) {
             self.expire(c, now);
         }
         self.poll_transmit(now, link);
@@ -87,7 +88,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             (false, true) => conn.t_life,
             (false, false) => return,
         };
-        self.wheel.set(c, next, now);
+        self.common.wheel.set(c, next, now);
     }
 
     fn expire_life(&mut self, c: usize, now: Micros) {
@@ -99,19 +100,19 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             _ => return,
         }
         let idle = (now.0 as u32).wrapping_sub(conn.last_rx);
-        if idle < self.cfg.keepalive {
+        if idle < self.common.cfg.keepalive {
             conn.silent = 0;
-            let left = self.cfg.keepalive - idle;
+            let left = self.common.cfg.keepalive - idle;
             return self.set_life(c, left, now);
         }
-        if conn.silent >= self.cfg.keepalive_probes {
+        if conn.silent >= self.common.cfg.keepalive_probes {
             conn.set(flag::RST_DUE);
             return self.die(c, CloseReason::TimedOut);
         }
         conn.silent += 1;
         conn.set(flag::KEEPALIVE_DUE);
-        self.dirty.push(c);
-        self.set_life(c, self.cfg.keepalive_interval, now);
+        self.common.dirty.push(c);
+        self.set_life(c, self.common.cfg.keepalive_interval, now);
     }
 
     fn expire_retransmission(&mut self, c: usize, now: Micros) {
@@ -126,11 +127,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
         if conn.take(flag::TIMER_PROBE) {
             conn.set(flag::PROBED | flag::PROBE_DUE);
-            self.dirty.push(c);
-            return self.arm_retransmission(c, now);
+            self.common.dirty.push(c);
+            return self.common.arm_retransmission(c, &mut self.conns[c], now);
         }
-        self.stats.timeouts += 1;
-        if conn.backoff >= self.cfg.max_retries {
+        self.common.stats.timeouts += 1;
+        if conn.backoff >= self.common.cfg.max_retries {
             // Tells the peer, should it still be there.
             conn.set(flag::RST_DUE);
             return self.die(c, CloseReason::TimedOut);
@@ -149,20 +150,20 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         conn.clear(flag::CWR_WINDOW);
         start_recovery(conn, flag::LOSS, now);
         conn.lost_until = conn.snd_nxt;
-        self.dirty.push(c);
-        self.arm_retransmission(c, now);
+        self.common.dirty.push(c);
+        self.common.arm_retransmission(c, &mut self.conns[c], now);
     }
 
     fn expire_syn(&mut self, c: usize, now: Micros) {
         let conn = &mut self.conns[c];
-        if conn.backoff >= self.cfg.syn_retries {
+        if conn.backoff >= self.common.cfg.syn_retries {
             return self.die(c, CloseReason::TimedOut);
         }
         conn.backoff += 1;
         // Karn: the answer may be to either.
         conn.clear(flag::RTT_TIMING);
         conn.set(flag::SYN_DUE);
-        self.dirty.push(c);
+        self.common.dirty.push(c);
         self.arm_syn(c, now);
     }
 
@@ -173,7 +174,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             return;
         }
         let silence = (now.0 as u32).wrapping_sub(conn.last_rx);
-        if silence > self.cfg.max_rto.saturating_mul(4) {
+        if silence > self.common.cfg.max_rto.saturating_mul(4) {
             // A peer that answers may keep its window closed for ever; one that does not answer is gone.
             conn.set(flag::RST_DUE);
             return self.die(c, CloseReason::TimedOut);
@@ -184,14 +185,69 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         } else {
             flag::SMALL_DUE
         });
-        self.dirty.push(c);
-        self.arm_retransmission(c, now);
+        self.common.dirty.push(c);
+        self.common.arm_retransmission(c, &mut self.conns[c], now);
     }
 
+    pub(super) fn arm_syn(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        let delay = backed_off(1_000_000, conn.backoff, self.common.cfg.max_rto);
+        conn.t_rtx = (now.0 as u32).wrapping_add(delay);
+        conn.set(flag::TIMER_RTX);
+        let at = conn.t_rtx;
+        self.common.wheel.set(c, at, now);
+    }
+
+    pub(super) fn set_life(&mut self, c: usize, delay: u32, now: Micros) {
+        let conn = &mut self.conns[c];
+        conn.t_life = (now.0 as u32).wrapping_add(delay);
+        conn.set(flag::TIMER_LIFE);
+        let at = conn.t_life;
+        self.common.wheel.set(c, at, now);
+    }
+
+    /// All is said; only late segments of the peer are still to be answered (RFC 9293, section 3.6.1). What was received and
+    /// not read can be read until the time is over.
+    pub(super) fn enter_time_wait(&mut self, c: usize, now: Micros) {
+        let conn = &mut self.conns[c];
+        let first = conn.state != State::TimeWait;
+        conn.state = State::TimeWait;
+        conn.clear(flag::TIMER_RTX | flag::TIMER_PROBE);
+        if first {
+            conn.reason = CloseReason::Done;
+            self.common.stats.closed += 1;
+            self.tell(c, event::CLOSED);
+            self.common.time_wait.push(c);
+        }
+        self.set_life(c, self.common.cfg.time_wait, now);
+    }
+
+    /// An acknowledgment that says what we expect, in answer to a segment that may be forged; at a limited rate.
+    pub(super) fn challenge(&mut self, c: usize, now: Micros) {
+        let now32 = now.0 as u32;
+        let conn = &mut self.conns[c];
+        let lately =
+            conn.challenge_at != 0 && now32.wrapping_sub(conn.challenge_at) < CHALLENGE_INTERVAL;
+        if lately || !self.common.challenges.take(now32) {
+            self.common.stats.challenges_withheld += 1;
+            return;
+        }
+        conn.challenge_at = now32 | 1;
+        self.common.stats.challenges += 1;
+        if conn.state == State::SynReceived {
+            // There the acknowledgment is the SYN-ACK.
+            conn.set(flag::SYN_DUE);
+        } else {
+            conn.set(flag::ACK_NOW);
+        }
+        self.common.dirty.push(c);
+    }
+}
+
+impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, SEGS, CHUNKS> {
     /// (Re)starts the retransmission timer: for the probe of the tail if that may help, else for the timeout.
     #[inline]
-    pub(super) fn arm_retransmission(&mut self, c: usize, now: Micros) {
-        let conn = &mut self.conns[c];
+    pub fn arm_retransmission(&mut self, c: usize, conn: &mut Conn, now: Micros) {
         let rto = conn.rtt.rto().clamp(self.cfg.min_rto, self.cfg.max_rto);
         let mut delay = rto;
         conn.clear(flag::TIMER_PROBE);
@@ -210,60 +266,6 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         conn.set(flag::TIMER_RTX);
         let at = conn.t_rtx;
         self.wheel.set(c, at, now);
-    }
-
-    pub(super) fn arm_syn(&mut self, c: usize, now: Micros) {
-        let conn = &mut self.conns[c];
-        let delay = backed_off(1_000_000, conn.backoff, self.cfg.max_rto);
-        conn.t_rtx = (now.0 as u32).wrapping_add(delay);
-        conn.set(flag::TIMER_RTX);
-        let at = conn.t_rtx;
-        self.wheel.set(c, at, now);
-    }
-
-    pub(super) fn set_life(&mut self, c: usize, delay: u32, now: Micros) {
-        let conn = &mut self.conns[c];
-        conn.t_life = (now.0 as u32).wrapping_add(delay);
-        conn.set(flag::TIMER_LIFE);
-        let at = conn.t_life;
-        self.wheel.set(c, at, now);
-    }
-
-    /// All is said; only late segments of the peer are still to be answered (RFC 9293, section 3.6.1). What was received and
-    /// not read can be read until the time is over.
-    pub(super) fn enter_time_wait(&mut self, c: usize, now: Micros) {
-        let conn = &mut self.conns[c];
-        let first = conn.state != State::TimeWait;
-        conn.state = State::TimeWait;
-        conn.clear(flag::TIMER_RTX | flag::TIMER_PROBE);
-        if first {
-            conn.reason = CloseReason::Done;
-            self.stats.closed += 1;
-            self.tell(c, event::CLOSED);
-            self.time_wait.push(c);
-        }
-        self.set_life(c, self.cfg.time_wait, now);
-    }
-
-    /// An acknowledgment that says what we expect, in answer to a segment that may be forged; at a limited rate.
-    pub(super) fn challenge(&mut self, c: usize, now: Micros) {
-        let now32 = now.0 as u32;
-        let conn = &mut self.conns[c];
-        let lately =
-            conn.challenge_at != 0 && now32.wrapping_sub(conn.challenge_at) < CHALLENGE_INTERVAL;
-        if lately || !self.challenges.take(now32) {
-            self.stats.challenges_withheld += 1;
-            return;
-        }
-        conn.challenge_at = now32 | 1;
-        self.stats.challenges += 1;
-        if conn.state == State::SynReceived {
-            // There the acknowledgment is the SYN-ACK.
-            conn.set(flag::SYN_DUE);
-        } else {
-            conn.set(flag::ACK_NOW);
-        }
-        self.dirty.push(c);
     }
 }
 

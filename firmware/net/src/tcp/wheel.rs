@@ -63,6 +63,7 @@ impl<const N: usize> Wheel<N> {
         }
     }
 
+    #[inline(never)]
     fn place(&mut self, index: usize, at: u32, now: Micros) {
         self.unset(index);
         if self.count == 0 || now.0 < self.next {
