@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -24,6 +25,9 @@ fn capture_dir() -> PathBuf {
 
 /// The Verilated card with its assertions, and as one model besides the one in pieces.
 const RTL: &str = "sluice-sim/rtl,sluice-verilated/assertions,sluice-verilated/flat";
+
+/// Longer than any scenario takes on two busy cores.
+const SCENARIO_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Workspaces of their own.
 const OTHER_WORKSPACES: &[&str] = &["firmware/image", "fuzz"];
@@ -229,7 +233,7 @@ fn scenario(name: &str, mut command: Command, args: &[&str]) -> Result<Outcome> 
         .arg(&report)
         .arg("--out")
         .arg(capture_dir().join(name));
-    let ran = logged(name, &mut command);
+    let ran = logged_within(name, &mut command, SCENARIO_LIMIT);
     let log = std::fs::read_to_string(out_dir().join(format!("{name}.log"))).unwrap_or_default();
     if let Some(line) = log.lines().find(|line| line.contains("not available yet")) {
         return Ok(Outcome::Absent(
@@ -284,14 +288,36 @@ fn vm_options() -> VmOptions {
 
 /// Runs with all output in a log; the error holds its tail.
 fn logged(name: &str, command: &mut Command) -> Result<()> {
+    logged_within(name, command, Duration::from_secs(60 * 60))
+}
+
+/// As [`logged`], ended after `limit`: one part that hangs must not cost the others their run.
+fn logged_within(name: &str, command: &mut Command, limit: Duration) -> Result<()> {
     std::fs::create_dir_all(out_dir())?;
     let path = out_dir().join(format!("{name}.log"));
     let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    let status = command
+    let mut child = command
         .stdout(log.try_clone()?)
         .stderr(log)
-        .status()
+        .spawn()
         .context("cannot start it")?;
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            bail!(
+                "not done after {} s; the end of {}:\n{}",
+                limit.as_secs(),
+                paths::shown(&path),
+                tail_of(&path)
+            );
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
     ensure!(
         status.success(),
         "{status}; the end of {}:\n{}",
