@@ -72,10 +72,20 @@ impl Port {
 pub trait Device {
     /// Runs the device from where it is up to (not including) clock `until`.
     fn run(&mut self, until: Clock, port: &mut Port);
+
+    /// If `Some`: nothing to do before this clock ([`Clock::MAX`]: at all) unless a packet arrives. `None`: at work, or
+    /// the device cannot tell.
+    fn idle_until(&self) -> Option<Clock> {
+        None
+    }
 }
 
 impl<T: Device> Device for std::rc::Rc<std::cell::RefCell<T>> {
     fn run(&mut self, until: Clock, port: &mut Port) {
         self.borrow_mut().run(until, port);
+    }
+
+    fn idle_until(&self) -> Option<Clock> {
+        self.borrow().idle_until()
     }
 }

@@ -444,6 +444,11 @@ impl Initiator {
         self.queues[queue.0].send_raw(bytes);
     }
 
+    /// A host that does not read: while held, a queue takes nothing from TCP, whose window closes, and starts nothing.
+    pub fn hold(&mut self, queue: QueueId, held: bool) {
+        self.queues[queue.0].held = held;
+    }
+
     /// Makes the data digest of the next data sent on a queue wrong, if digests are in force.
     pub fn spoil_data_digest(&mut self, queue: QueueId) {
         self.queues[queue.0].spoil_data_digest();

@@ -46,8 +46,13 @@ pub trait CardModel {
     fn clocks(&self) -> Clock;
     /// Sets how the microsecond clock runs from now on.
     fn set_time(&mut self, source: TimeSource);
-    /// Nothing to do until a packet or frame arrives or, if `Some`, this clock: lets a scheduler skip time.
+    /// If `Some`: nothing to do before this clock unless a packet or frame arrives, so time may be skipped. `None`: at
+    /// work, or the model cannot tell.
     fn idle_until(&self) -> Option<Clock> {
+        None
+    }
+    /// The functional card, to look inside of it.
+    fn functional(&self) -> Option<&functional::FunctionalCard> {
         None
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Queue {
     next_cid: u16,
     /// The next data digest is to be wrong.
     spoil: bool,
+    /// Nothing is read for now.
+    pub(super) held: bool,
     pub(super) done: VecDeque<Completion>,
 }
 
@@ -67,6 +69,7 @@ impl Queue {
             flights: BTreeMap::new(),
             next_cid: 0,
             spoil: false,
+            held: false,
             done: VecDeque::new(),
         })
     }
@@ -132,6 +135,9 @@ impl Queue {
 
     /// Moves what can be moved; true if anything did.
     pub(super) fn advance(&mut self, now: Clock, net: &mut Net) -> bool {
+        if self.held {
+            return false;
+        }
         if matches!(self.state, QueueState::Failed(_)) {
             // Let TCP finish what was queued, and let the target's last bytes go.
             self.incoming.clear();

@@ -85,6 +85,8 @@ pub struct Stats {
     pub errors: Vec<String>,
     /// Commands that failed.
     pub failed: u64,
+    /// Commands that the target wanted to be sent again (Command Interrupted), which they were.
+    pub retried: u64,
 }
 
 impl Stats {
@@ -131,6 +133,14 @@ struct Flight {
     generation: Option<u64>,
 }
 
+/// The target had no room and wants the command again (Command Interrupted without Do Not Retry; NVMe Base 2.1,
+/// figure 102).
+fn interrupted(completion: &Completion) -> bool {
+    completion
+        .status()
+        .is_some_and(|s| s.sct() == 0 && s.sc() == 0x21 && !s.dnr())
+}
+
 /// A running load.
 pub struct Workload {
     config: WorkloadConfig,
@@ -140,6 +150,8 @@ pub struct Workload {
     /// Pieces that a command in flight touches.
     busy: Vec<bool>,
     flights: HashMap<CommandId, Flight>,
+    /// To be sent again.
+    again: Vec<Flight>,
     next_slot: u64,
     next_generation: u64,
     submitted: u64,
@@ -164,6 +176,7 @@ impl Workload {
             generations: vec![config.written_before; slots as usize],
             busy: vec![false; slots as usize],
             flights: HashMap::new(),
+            again: vec![],
             next_slot: 0,
             next_generation: config.written_before.unwrap_or(0) + config.seed * 1_000_000 + 1,
             submitted: 0,
@@ -175,7 +188,7 @@ impl Workload {
     /// All commands have completed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.submitted == self.config.ios && self.flights.is_empty()
+        self.submitted == self.config.ios && self.flights.is_empty() && self.again.is_empty()
     }
 
     /// What came of it so far.
@@ -212,7 +225,12 @@ impl Workload {
             });
         let mut free: Vec<QueueId> = done.iter().map(|(flight, _)| flight.queue).collect();
         for (flight, completion) in done {
-            self.finish(&flight, &completion);
+            if interrupted(&completion) {
+                self.stats.retried += 1;
+                self.again.push(flight);
+            } else {
+                self.finish(&flight, &completion);
+            }
         }
         if self.submitted == 0 {
             self.stats.started = now;
@@ -220,41 +238,33 @@ impl Workload {
                 free.extend_from_slice(&self.config.queues);
             }
         }
-        let before = self.submitted;
+        let mut sent = false;
         for queue in free {
-            if self.submitted < self.config.ios {
+            if let Some(flight) = self.again.pop() {
+                self.send(initiator, flight);
+            } else if self.submitted < self.config.ios {
                 self.submit(initiator, queue);
+            } else {
+                continue;
             }
+            sent = true;
         }
-        self.submitted != before
+        sent
     }
 
     fn submit(&mut self, initiator: &mut Initiator, queue: QueueId) {
         let slot = self.pick();
         let read = self.rng.next_u32() % 100 < self.config.read_percent;
-        let WorkloadConfig {
-            nsid,
-            block_size,
-            io_blocks,
-            ..
-        } = self.config;
-        let lba = self.lba(slot);
-        let (command, generation) = if read {
-            let command = Command::read(nsid, lba, io_blocks, block_size);
-            (command, self.generations[slot as usize])
+        let generation = if read {
+            self.generations[slot as usize]
         } else {
-            let generation = self.next_generation;
             self.next_generation += 1;
-            let data = pattern::make(lba, u64::from(io_blocks), block_size, generation);
-            (
-                Command::write(nsid, lba, data, block_size),
-                Some(generation),
-            )
+            Some(self.next_generation - 1)
         };
-        let id = initiator.submit(queue, command);
         self.busy[slot as usize] = true;
-        self.flights.insert(
-            id,
+        self.submitted += 1;
+        self.send(
+            initiator,
             Flight {
                 queue,
                 slot,
@@ -262,7 +272,25 @@ impl Workload {
                 generation,
             },
         );
-        self.submitted += 1;
+    }
+
+    fn send(&mut self, initiator: &mut Initiator, flight: Flight) {
+        let WorkloadConfig {
+            nsid,
+            block_size,
+            io_blocks,
+            ..
+        } = self.config;
+        let lba = self.lba(flight.slot);
+        let command = match flight.generation.filter(|_| !flight.read) {
+            None => Command::read(nsid, lba, io_blocks, block_size),
+            Some(generation) => {
+                let data = pattern::make(lba, u64::from(io_blocks), block_size, generation);
+                Command::write(nsid, lba, data, block_size)
+            }
+        };
+        let id = initiator.submit(flight.queue, command);
+        self.flights.insert(id, flight);
     }
 
     fn lba(&self, slot: u64) -> u64 {

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
-use crate::fabric::Clock;
+use crate::fabric::{Clock, QUANTUM};
 use crate::initiator::Initiator;
 use crate::link::{Frames, Link, LinkConfig};
 use crate::pcap::Writer;
 use crate::world::WorldHandle;
+
+/// Most clocks that are skipped at once, for those who count on being asked now and then.
+const LONGEST_SKIP: Clock = 12_800;
 
 /// The cable of a card and the hosts on it.
 pub struct Lab {
@@ -19,6 +22,8 @@ pub struct Lab {
     from_card: Frames,
     /// Hosts beside the one that a step is given.
     pub others: Vec<Initiator>,
+    /// The cable is a trunk that carries the hosts' frames in this VLAN, as the switch between them does.
+    pub vlan: Option<u16>,
     pcap: Option<Writer<BufWriter<File>>>,
 }
 
@@ -32,6 +37,7 @@ impl Lab {
             to_card: Frames::new(),
             from_card: Frames::new(),
             others: Vec::new(),
+            vlan: None,
             pcap: None,
         }
     }
@@ -59,13 +65,24 @@ impl Lab {
         self.world.borrow().now()
     }
 
-    /// Advances the world, the link, `host` and the other hosts by one quantum.
+    /// Advances the world, the link, `host` and the other hosts: by one quantum, or to where something happens next.
     pub fn advance(&mut self, host: &mut Initiator) {
+        self.turn(Some(host));
+    }
+
+    /// The same for the other hosts alone.
+    pub fn advance_others(&mut self) {
+        self.turn(None);
+    }
+
+    fn turn(&mut self, mut host: Option<&mut Initiator>) {
         let mut world = self.world.borrow_mut();
         let now = world.now();
-        host.advance(now, &mut self.to_card);
-        for other in &mut self.others {
-            other.advance(now, &mut self.to_card);
+        for each in host.as_deref_mut().into_iter().chain(&mut self.others) {
+            each.advance(now, &mut self.to_card);
+        }
+        if let Some(vlan) = self.vlan {
+            self.to_card.iter_mut().for_each(|(_, frame)| tag(frame, vlan));
         }
         let ethernet = &mut world.ethernet;
         record(&mut self.pcap, &mut self.to_card, &ethernet.from_card);
@@ -74,18 +91,45 @@ impl Lab {
             (&mut self.to_card, &mut self.from_card),
             (&mut ethernet.from_card, &mut ethernet.to_card),
         );
-        while let Some((at, frame)) = self.from_card.pop_front() {
+        while let Some((at, mut frame)) = self.from_card.pop_front() {
+            if self.vlan.is_some_and(|vlan| !untag(&mut frame, vlan)) {
+                continue;
+            }
             let group = frame.first().is_some_and(|byte| byte & 1 == 1);
             let to = frame.get(..6);
-            for other in self.others.iter_mut().filter(|o| group || to == Some(&o.mac()[..])) {
-                other.receive(at, frame.clone(), &mut self.to_card);
-            }
-            if group || to == Some(&host.mac()[..]) {
-                host.receive(at, frame, &mut self.to_card);
+            let hosts = host.as_deref_mut().into_iter().chain(&mut self.others);
+            for each in hosts.filter(|h| group || to == Some(&h.mac()[..])) {
+                each.receive(at, frame.clone(), &mut self.to_card);
             }
         }
-        world.step();
+        let mut next = self.link.next_arrival().unwrap_or(Clock::MAX);
+        for each in host.into_iter().chain(&mut self.others) {
+            next = next.min(each.next_poll().unwrap_or(Clock::MAX));
+        }
+        if self.to_card.is_empty() && next > now + QUANTUM {
+            world.step_or_skip(next.min(now + LONGEST_SKIP));
+        } else {
+            world.step();
+        }
     }
+}
+
+/// Puts an 802.1Q tag behind the addresses.
+fn tag(frame: &mut Vec<u8>, vlan: u16) {
+    if frame.len() >= 12 {
+        let [high, low] = vlan.to_be_bytes();
+        frame.splice(12..12, [0x81, 0, high, low]);
+    }
+}
+
+/// Takes the tag of this VLAN out; false for a frame without it, which a switch would not send on.
+fn untag(frame: &mut Vec<u8>, vlan: u16) -> bool {
+    let tci = frame.get(14..16).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+    let ours = frame.get(12..14) == Some(&[0x81, 0]) && tci & 0xfff == vlan;
+    if ours {
+        frame.drain(12..16);
+    }
+    ours
 }
 
 /// Writes both directions' new frames in order of time.

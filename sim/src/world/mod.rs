@@ -132,7 +132,28 @@ impl World {
 
     /// Advances by one [`QUANTUM`].
     pub fn step(&mut self) {
-        let until = self.now + QUANTUM;
+        self.run_devices(self.now + QUANTUM);
+    }
+
+    /// Advances by at least one [`QUANTUM`], and to about `limit` if nothing happens until then: what would be stepped
+    /// through for nothing is skipped.
+    pub fn step_or_skip(&mut self, limit: Clock) {
+        let soonest = self.now + QUANTUM;
+        let until = self.idle_until().map_or(soonest, |idle| idle.min(limit).next_multiple_of(QUANTUM));
+        self.run_devices(until.max(soonest));
+    }
+
+    /// If `Some`: nothing happens here before this clock unless a frame arrives.
+    #[must_use]
+    pub fn idle_until(&self) -> Option<Clock> {
+        if !self.is_quiet() {
+            return None;
+        }
+        let devices = self.ssds.iter().filter_map(|slot| slot.device.as_ref());
+        devices.map(|device| device.idle_until()).fold(self.card.idle_until(), |a, b| Some(a?.min(b?)))
+    }
+
+    fn run_devices(&mut self, until: Clock) {
         self.card.run(until, &mut self.card_port, &mut self.ethernet);
         for slot in &mut self.ssds {
             if let Some(device) = &mut slot.device {
@@ -152,7 +173,7 @@ impl World {
             if self.now >= end {
                 return false;
             }
-            self.step();
+            self.step_or_skip(end);
         }
         true
     }

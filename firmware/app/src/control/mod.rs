@@ -131,6 +131,12 @@ impl ControlCore {
         hal.set_status(STATUS_READY);
     }
 
+    /// Controllers that are not free, and commands that the target has not answered.
+    #[must_use]
+    pub fn associations(&self) -> (usize, usize) {
+        (self.target.controllers_in_use(), self.outstanding.len())
+    }
+
     /// One pass of the loop. True if there was anything to do.
     pub fn poll<H: Hal>(&mut self, hal: &mut H) -> bool {
         self.now = hal.now();

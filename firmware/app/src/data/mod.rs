@@ -35,6 +35,7 @@ use crate::memory::{CONTROL_PAGES, Share};
 use conn::{Conn, ConnQueue};
 use moves::Moves;
 use request::Requests;
+pub use stats::Resources;
 use stats::Stats;
 
 /// Frames taken per pass, so that completions and timers get their turn.
@@ -140,6 +141,22 @@ impl DataCore {
         let mine = u32::from(self.core.0.saturating_sub(1));
         let each = (layout::PAGES - CONTROL_PAGES) / u32::from(data_cores.max(1));
         self.pages.add(CONTROL_PAGES + mine * each, each);
+    }
+
+    /// What is free and what is in use now.
+    #[must_use]
+    pub fn resources(&self) -> Resources {
+        Resources {
+            requests_free: self.requests.free_count(),
+            requests: self.share.slots(),
+            pages_free: self.pages.available(),
+            pages: self.pages.total(),
+            connections: self.stats.connections,
+            tcp_connections: self.tcp.open_connections(),
+            relay_slots_used: self.relay_slots.count_ones(),
+            moves: self.moves.in_flight(),
+            leaving: self.leaving.len(),
+        }
     }
 
     /// One pass of the loop. True if there was anything to do.

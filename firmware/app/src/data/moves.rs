@@ -45,6 +45,11 @@ impl Moves {
         self.entries.len() + MARGIN <= IN_FLIGHT && self.buffers.len() + MARGIN <= BUFFERS
     }
 
+    /// Moves and digest checks not done.
+    pub fn in_flight(&self) -> usize {
+        self.entries.len()
+    }
+
     #[inline]
     pub fn posted_data(&mut self, request: u16) {
         self.posted = self.posted.wrapping_add(1);

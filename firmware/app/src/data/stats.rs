@@ -69,3 +69,26 @@ impl Stats {
         }
     }
 }
+
+/// What a data core has free and in use, for tests and whoever looks for leaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resources {
+    /// Requests free, of [`Resources::requests`].
+    pub requests_free: usize,
+    /// Requests in all.
+    pub requests: usize,
+    /// Data pages free, of [`Resources::pages`].
+    pub pages_free: u32,
+    /// Data pages in all.
+    pub pages: u32,
+    /// NVMe/TCP connections.
+    pub connections: u32,
+    /// TCP connections open or opening.
+    pub tcp_connections: usize,
+    /// Relay slots in use.
+    pub relay_slots_used: u32,
+    /// Moves under way.
+    pub moves: usize,
+    /// Requests whose answer is acknowledged and not yet known to have left.
+    pub leaving: usize,
+}

@@ -112,6 +112,23 @@ impl Shared {
         Micros(self.micros)
     }
 
+    pub fn free_buffers(&self) -> (usize, usize) {
+        (self.small.len(), self.large.len())
+    }
+
+    /// The microsecond clock follows the card's own.
+    pub fn counts_clocks(&self) -> bool {
+        self.time == TimeSource::Clocks
+    }
+
+    /// An engine or a core's queue holds something.
+    pub fn is_busy(&self) -> bool {
+        let tile = |t: &Tile| {
+            !(t.rx.is_empty() && t.tx.is_empty() && t.moves.is_empty() && t.moves_done.is_empty() && t.mail.is_empty())
+        };
+        self.host_read.is_some() || !self.writes.is_empty() || self.tiles.iter().any(tile)
+    }
+
     pub fn random(&mut self) -> u32 {
         self.rng.next_u32()
     }

@@ -11,11 +11,15 @@ use crate::card::{BAR2_BASE, CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, QUANTUM, Tlp};
 use engines::Shared;
 use hal::FunctionalHal;
-use sluice_app::{ControlCore, DataCore};
+use sluice_app::{ControlCore, DataCore, Resources};
 use sluice_hal::CoreId;
 
 /// Clocks that one pass of a core's loop takes here.
 pub const PASS: Clock = QUANTUM;
+/// Passes in which no core found anything to do, after which the cores sleep.
+const SETTLED: u32 = 64;
+/// Longest sleep: 51.2 µs, by which timers may be late.
+const NAP: Clock = 200 * PASS;
 /// Clocks per microsecond.
 pub const CLOCKS_PER_MICRO: u64 = 250;
 
@@ -26,6 +30,9 @@ pub struct FunctionalCard {
     data: Vec<Box<DataCore>>,
     clocks: Clock,
     booted: bool,
+    /// Passes since one found something to do.
+    idle_passes: u32,
+    last_pass: Clock,
 }
 
 impl FunctionalCard {
@@ -39,6 +46,8 @@ impl FunctionalCard {
             data: Vec::new(),
             clocks: 0,
             booted: false,
+            idle_passes: 0,
+            last_pass: 0,
         };
         card.reset_cores();
         card
@@ -105,19 +114,49 @@ impl FunctionalCard {
     }
 
     fn pass(&mut self) {
+        self.last_pass = self.clocks;
+        self.idle_passes = self.idle_passes.saturating_add(1);
         if !self.booted {
             return;
         }
-        self.control.poll(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
+        let mut busy = self.control.poll(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
         for (i, core) in self.data.iter_mut().enumerate() {
-            core.poll(&mut FunctionalHal::new(&mut self.shared, CoreId(i as u8 + 1)));
+            busy |= core.poll(&mut FunctionalHal::new(&mut self.shared, CoreId(i as u8 + 1)));
         }
+        if busy || self.shared.is_busy() {
+            self.idle_passes = 0;
+        }
+    }
+
+    /// When the cores look round next, if they sleep.
+    fn wakes_at(&self) -> Option<Clock> {
+        // A live peer's time goes on by itself, so the cores have to look at it.
+        let asleep = self.idle_passes > SETTLED && self.shared.counts_clocks();
+        asleep.then(|| self.last_pass + NAP)
     }
 
     /// Loads and stores by cores to data pages and loads from frame buffers, as the hardware counts them: per core.
     #[must_use]
     pub fn payload_accesses(&self) -> Vec<(u64, u64)> {
         self.shared.payload_accesses()
+    }
+
+    /// What each data core has free and in use.
+    #[must_use]
+    pub fn resources(&self) -> Vec<Resources> {
+        self.data.iter().map(|core| core.resources()).collect()
+    }
+
+    /// Frame buffers in the pools: small ones, large ones.
+    #[must_use]
+    pub fn free_buffers(&self) -> (usize, usize) {
+        self.shared.free_buffers()
+    }
+
+    /// Controllers that the control core keeps, and commands it has not answered.
+    #[must_use]
+    pub fn associations(&self) -> (usize, usize) {
+        self.control.associations()
     }
 }
 
@@ -128,6 +167,18 @@ impl CardModel for FunctionalCard {
 
     fn run(&mut self, until: Clock, pcie: &mut Port, ethernet: &mut Ethernet) {
         while self.clocks < until {
+            if let Some(wake) = self.wakes_at() {
+                let packet = pcie.inbox.front().map_or(until, |(at, _)| *at);
+                let frame = ethernet.to_card.front().map_or(until, |(at, _)| *at);
+                let next = wake.min(packet).min(frame).min(until).next_multiple_of(PASS);
+                if next > self.clocks {
+                    self.clocks = next;
+                    continue;
+                }
+                if packet <= self.clocks || frame <= self.clocks {
+                    self.idle_passes = 0;
+                }
+            }
             self.shared.set_clock(self.clocks);
             self.take_packets(pcie);
             self.shared.receive(self.clocks, ethernet);
@@ -143,5 +194,13 @@ impl CardModel for FunctionalCard {
 
     fn set_time(&mut self, source: TimeSource) {
         self.shared.set_time(source);
+    }
+
+    fn functional(&self) -> Option<&FunctionalCard> {
+        Some(self)
+    }
+
+    fn idle_until(&self) -> Option<Clock> {
+        self.wakes_at()
     }
 }
