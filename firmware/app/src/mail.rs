@@ -34,6 +34,8 @@ pub enum ToControl {
     SsdDrained { ssd: u8 },
     /// The counters asked for have been written.
     Counted,
+    /// The connection is dead, but commands that the control core has are still open: answer them.
+    Dying { key: u32 },
 }
 
 /// From the control core to a data core.
@@ -70,6 +72,7 @@ impl ToControl {
             Self::SsdTimeout { ssd } => [4, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::SsdDrained { ssd } => [5, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::Counted => [6, 0, 0, 0, 0, 0, 0, 0],
+            Self::Dying { key } => [7, key, 0, 0, 0, 0, 0, 0],
         }
     }
 
@@ -90,6 +93,7 @@ impl ToControl {
             4 => Self::SsdTimeout { ssd: m[1] as u8 },
             5 => Self::SsdDrained { ssd: m[1] as u8 },
             6 => Self::Counted,
+            7 => Self::Dying { key: m[1] },
             _ => return None,
         })
     }

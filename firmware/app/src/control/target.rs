@@ -3,7 +3,8 @@
 use sluice_hal::{Hal, Mail, Micros, PmAddr, layout};
 use sluice_nvmf::{Action, DataSink, Limits, QueueKey};
 use sluice_net::HostConfig;
-use sluice_wire::mgmt::{Event, PortConfig};
+use sluice_wire::mgmt::PortConfig;
+use sluice_wire::nvme::Status;
 
 use super::{ACTIVITY_PERIOD, ControlCore};
 use crate::limits;
@@ -57,6 +58,7 @@ impl ControlCore {
             Some(ToControl::SsdTimeout { ssd }) => self.ssd_timeout(ssd),
             Some(ToControl::SsdDrained { ssd }) => self.drained(ssd),
             Some(ToControl::Counted) => self.counted(hal),
+            Some(ToControl::Dying { key }) => self.dying(key, hal),
             None => {}
         }
     }
@@ -71,6 +73,14 @@ impl ControlCore {
     fn closed(&mut self, key: u32) {
         self.outstanding.retain(|o| o.key != key);
         self.target.connection_closed(self.now, QueueKey(key), &mut self.actions);
+    }
+
+    /// Ends what the target keeps for later (event requests) or dropped because it had begun to close the connection:
+    /// all else was answered when it came. The data core waits for it before it calls the connection closed.
+    fn dying<H: Hal>(&mut self, key: u32, hal: &mut H) {
+        while let Some(o) = self.outstanding.iter().find(|o| o.key == key) {
+            self.complete_relayed(key, o.cid, 0, Status::ABORT_REQUESTED.code(), 0, hal);
+        }
     }
 
     fn relayed<H: Hal>(&mut self, relay: &Relay, hal: &mut H) {

@@ -30,6 +30,8 @@ pub struct Conn {
     pub role: Role,
     /// TCP is gone, or going: nothing more is read or sent.
     pub dead: bool,
+    /// The control core was told that the connection is dead.
+    pub told_dying: bool,
     /// TermReq sent or received: close once it is out.
     pub ending: bool,
     /// The command in the session's header is one for which there was no room.
@@ -67,6 +69,7 @@ impl Conn {
         Self {
             role: Role::Unused,
             dead: false,
+            told_dying: false,
             ending: false,
             parked: false,
             no_sqhd: false,
@@ -91,6 +94,7 @@ impl Conn {
     fn open(&mut self, tcp: ConnId) {
         self.role = Role::Fresh;
         self.dead = false;
+        self.told_dying = false;
         self.ending = false;
         self.parked = false;
         self.no_sqhd = false;

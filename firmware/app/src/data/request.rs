@@ -7,6 +7,7 @@ use sluice_ssd::Run;
 
 use super::DataCore;
 use super::conn::NONE;
+use crate::mail::ToControl;
 use crate::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
 
 /// What a request does.
@@ -244,6 +245,7 @@ impl DataCore {
     }
 
     /// Frees the requests of a dead connection that nothing else will: those waiting, and those whose data will not come.
+    /// The control core is asked to answer those it has.
     pub(super) fn drop_idle_requests<H: Hal>(&mut self, conn: u16, hal: &mut H) {
         if self.conns[usize::from(conn)].requests == 0 || !self.conns[usize::from(conn)].dead {
             return;
@@ -251,13 +253,21 @@ impl DataCore {
         // Rare, so a scan is fine: a connection dies once.
         for index in 0..self.share.slots() as u16 {
             let r = &self.requests.all[usize::from(index)];
+            if r.conn != conn {
+                continue;
+            }
+            if r.state == State::OnControl && !self.conns[usize::from(conn)].told_dying {
+                self.conns[usize::from(conn)].told_dying = true;
+                let key = self.key(conn);
+                self.send_control(ToControl::Dying { key }, hal);
+                continue;
+            }
             let idle = matches!(r.state, State::NeedsPages | State::Receiving | State::NeedsQueue | State::NeedsSend);
-            if r.conn == conn && idle && r.moves == 0 {
+            if idle && r.moves == 0 {
                 self.requests.waiting.retain(|w| *w != index);
                 self.release_without_settling(index);
             }
         }
-        let _ = hal;
     }
 
     fn release_without_settling(&mut self, index: u16) {

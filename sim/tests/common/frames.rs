@@ -1,0 +1,1 @@
+//! Frames that no well-behaved host sends, made by hand.
