@@ -11,7 +11,7 @@ use crate::pcap::Writer;
 use crate::world::WorldHandle;
 
 /// Most clocks that are skipped at once, for those who count on being asked now and then.
-const LONGEST_SKIP: Clock = 12_800;
+const LONGEST_SKIP: Clock = 65_536;
 
 /// The cable of a card and the hosts on it.
 pub struct Lab {

@@ -18,8 +18,8 @@ use sluice_hal::CoreId;
 pub const PASS: Clock = QUANTUM;
 /// Passes in which no core found anything to do, after which the cores sleep.
 const SETTLED: u32 = 64;
-/// Longest sleep: 51.2 µs, by which timers may be late.
-const NAP: Clock = 200 * PASS;
+/// Each sleep is twice as long as the one before, up to this power of two passes: 262 µs, by which timers may be late.
+const LONGEST_NAP: u32 = 10;
 /// Clocks per microsecond.
 pub const CLOCKS_PER_MICRO: u64 = 250;
 
@@ -132,7 +132,7 @@ impl FunctionalCard {
     fn wakes_at(&self) -> Option<Clock> {
         // A live peer's time goes on by itself, so the cores have to look at it.
         let asleep = self.idle_passes > SETTLED && self.shared.counts_clocks();
-        asleep.then(|| self.last_pass + NAP)
+        asleep.then(|| self.last_pass + (PASS << (self.idle_passes - SETTLED).min(LONGEST_NAP)))
     }
 
     /// Loads and stores by cores to data pages and loads from frame buffers, as the hardware counts them: per core.
