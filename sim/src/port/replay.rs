@@ -18,9 +18,14 @@ pub struct ReplayPort {
 impl ReplayPort {
     /// Reads the whole capture.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let packets = pcap::read(path).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))?;
+        let packets =
+            pcap::read(path).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))?;
         let frames = packets.into_iter().map(|packet| packet.data).collect();
-        Ok(Self { path: path.to_path_buf(), frames, stats: PortStats::default() })
+        Ok(Self {
+            path: path.to_path_buf(),
+            frames,
+            stats: PortStats::default(),
+        })
     }
 }
 
@@ -70,7 +75,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("sluice-replay-{}.pcap", std::process::id()));
         let mut writer = pcap::Writer::create(&path).expect("created");
         for number in 0..5u8 {
-            writer.write(u64::from(number), &[number; 60]).expect("written");
+            writer
+                .write(u64::from(number), &[number; 60])
+                .expect("written");
         }
         writer.flush().expect("flushed");
         let mut port = ReplayPort::open(&path).expect("its own file");
@@ -78,7 +85,10 @@ mod tests {
         port.receive(&mut frames, 3).expect("three");
         assert_eq!(frames.len(), 3);
         port.receive(&mut frames, 100).expect("the rest");
-        assert_eq!(frames, (0..5u8).map(|number| vec![number; 60]).collect::<Vec<_>>());
+        assert_eq!(
+            frames,
+            (0..5u8).map(|number| vec![number; 60]).collect::<Vec<_>>()
+        );
         assert!(!port.connected() && port.stats().received == 5);
         std::fs::remove_file(&path).expect("removed");
     }

@@ -73,6 +73,7 @@ pub fn clippy(_long: bool) -> Result<Outcome> {
     let mut cargo = process::command("cargo");
     cargo.args([
         "clippy",
+        "--keep-going",
         "--locked",
         "--workspace",
         "--all-targets",
