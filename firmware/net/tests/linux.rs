@@ -299,7 +299,7 @@ fn a_linux_server_is_reached_from_the_card() {
 }
 
 #[test]
-fn a_linux_ping_is_answered_and_a_closed_port_refused() {
+fn a_linux_client_is_refused_at_a_closed_port() {
     let peer = || {
         for _ in 0..50 {
             let refused = TcpStream::connect((IpAddr::from(CARD_IP), 4421));

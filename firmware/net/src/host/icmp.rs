@@ -183,6 +183,10 @@ impl<const N: usize> Host<N> {
             self.stats.malformed += 1;
             return;
         };
+        if mac.is_some_and(|mac| is_group(&mac)) {
+            self.stats.malformed += 1;
+            return;
+        }
         if probe && (mac.is_some() || dst != ipv6::solicited_node(target)) {
             self.stats.malformed += 1;
             return;

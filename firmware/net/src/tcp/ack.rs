@@ -194,13 +194,15 @@ fn take_sack(conn: &mut Conn, seg: &Segment) -> u32 {
         .sack
         .iter()
         .take(usize::from(seg.options.sack_len));
-    let (una, next) = (conn.snd_una, conn.snd_nxt);
+    let base = later(conn.snd_una, seg.ack);
+    let sent = conn.snd_nxt.wrapping_sub(base);
     let mut news = 0;
     for block in blocks {
-        let valid = before(block.left, block.right)
-            && after(block.left, later(una, seg.ack))
-            && !after(block.right, next);
-        if valid {
+        let (left, right) = (
+            block.left.wrapping_sub(base),
+            block.right.wrapping_sub(base),
+        );
+        if left != 0 && left < right && right <= sent {
             news += conn.sacked.add(*block);
         }
     }

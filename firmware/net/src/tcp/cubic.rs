@@ -115,11 +115,8 @@ impl Cubic {
         let at = ticks(now.wrapping_sub(self.epoch).wrapping_add(srtt));
         let target = self.window_at(at.min(1 << 15), mss).max(self.w_est);
         let gain = (target.clamp(self.cwnd, self.cwnd + self.cwnd / 2) - self.cwnd) >> 4;
-        self.need = if gain == 0 {
-            u32::MAX
-        } else {
-            ((self.cwnd >> 4) * mss / gain).max(1)
-        };
+        let per_gain = ((self.cwnd >> 4) * mss).checked_div(gain);
+        self.need = per_gain.unwrap_or(u32::MAX).max(1);
     }
 
     /// W_cubic(t) = C (t - K)³ + W_max, at tick `at`.

@@ -81,10 +81,16 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         now: Micros,
         link: &mut L,
     ) {
-        if self.common.half_open >= self.common.cfg.half_open {
+        // However many are allowed, most places are for those that are open.
+        let most = usize::from(self.common.cfg.half_open).min((CONNS / 4).max(1));
+        if usize::from(self.common.half_open) >= most {
             return self.send_cookie(from, seg, now, link);
         }
         let Some(c) = self.allocate() else {
+            if self.common.half_open != 0 {
+                // Whoever completes the handshake first gets a place.
+                return self.send_cookie(from, seg, now, link);
+            }
             self.common.stats.refused += 1;
             return self.refuse(from, seg, link);
         };
@@ -398,7 +404,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         let (iss, irs) = (seg.ack.wrapping_sub(1), seg.seq.wrapping_sub(1));
         let size = isn::open_cookie(self.common.cfg.secret, &from.tuple, irs, iss, now)
             .filter(|_| sent_lately)?;
-        let Some(c) = self.allocate() else {
+        let Some(c) = self.allocate().or_else(|| self.evict_half_open()) else {
             self.common.stats.refused += 1;
             return None;
         };
@@ -428,6 +434,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         self.common.stats.accepted += 1;
         self.common.stats.cookies_accepted += 1;
         Some(c)
+    }
+
+    /// Gives up a handshake under way for one that is complete.
+    fn evict_half_open(&mut self) -> Option<usize> {
+        let passive = |conn: &Conn| conn.state == State::SynReceived && !conn.has(flag::ACTIVE);
+        let c = self.conns.iter().position(passive)?;
+        self.die(c, CloseReason::TimedOut);
+        self.allocate()
     }
 
     fn established_by_cookie(&mut self, c: usize, seg: &Segment, now: Micros) -> Buffer {

@@ -224,7 +224,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     /// An acknowledgment that says what we expect, in answer to a segment that may be forged; at a limited rate.
     pub(super) fn challenge(&mut self, c: usize, now: Micros) {
-        let now32 = now.0 as u32;
+        // Odd, since zero stands for never.
+        let now32 = now.0 as u32 | 1;
         let conn = &mut self.conns[c];
         let lately =
             conn.challenge_at != 0 && now32.wrapping_sub(conn.challenge_at) < CHALLENGE_INTERVAL;
@@ -232,7 +233,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.common.stats.challenges_withheld += 1;
             return;
         }
-        conn.challenge_at = now32 | 1;
+        conn.challenge_at = now32;
         self.common.stats.challenges += 1;
         if conn.state == State::SynReceived {
             // There the acknowledgment is the SYN-ACK.

@@ -274,7 +274,7 @@ impl Endpoint {
                 break;
             };
             // Sometimes a part only.
-            let n = if self.rng.next_u32() % 4 == 0 {
+            let n = if self.rng.next_u32().is_multiple_of(4) {
                 slice.len.div_ceil(3)
             } else {
                 slice.len
