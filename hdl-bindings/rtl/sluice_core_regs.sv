@@ -74,7 +74,7 @@ module sluice_core_regs
 
   // ---- receive, move completions, inbox ------------------------------------------------------------------------------------
 
-  logic [6:0]  rx_count;
+  logic [8:0]  rx_count;
   logic [5:0]  done_count;
   logic [4:0]  mail_count;
   logic [31:0] rx_word, done_word, mail_word;
@@ -244,15 +244,17 @@ module sluice_core_regs
 
   logic [31:0] rdata_q;
   from_e       from_q;
-  logic        done_flag_q;              // the word is MOVE_DONE and a completion is there
+  logic        at_done_q, done_valid_q;  // the word is MOVE_DONE; a completion is there
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      rdata_q     <= '0;
-      from_q      <= FromRegs;
-      done_flag_q <= 1'b0;
+      rdata_q      <= '0;
+      from_q       <= FromRegs;
+      at_done_q    <= 1'b0;
+      done_valid_q <= 1'b0;
     end else if (read) begin
-      done_flag_q <= at == MoveDoneOffset && done_count != '0;
+      at_done_q    <= at == MoveDoneOffset;
+      done_valid_q <= done_count != '0;
       if (rx_window) from_q <= FromRx;
       else if (mail_in_window) from_q <= FromMail;
       else if (at == MoveDoneOffset || at == MoveCrcOffset) from_q <= FromMove;
@@ -272,7 +274,7 @@ module sluice_core_regs
         CrcResultOffset:       rdata_q <= crc;
         PayloadAccessesOffset: rdata_q <= payload_q;
         FrameLoadsOffset:      rdata_q <= frame_loads_q;
-        RxStatusOffset:        rdata_q <= {17'd0, rx_count, 7'd0, rx_count != '0};
+        RxStatusOffset:        rdata_q <= {15'd0, rx_count, 7'd0, rx_count != '0};
         TxStatusOffset:        rdata_q <= {tx_overrun, 26'd0, 5'd16 - tx_used};
         TxDoneOffset:          rdata_q <= tx_done_q;
         MoveStatusOffset:      rdata_q <= {move_overrun, 26'd0, move_free};
@@ -286,7 +288,7 @@ module sluice_core_regs
   always_comb begin
     unique case (from_q)
       FromRx:   rdata_o = rx_word;
-      FromMove: rdata_o = done_word | {done_flag_q, 31'd0};
+      FromMove: rdata_o = {at_done_q ? done_valid_q : done_word[31], done_word[30:0]};
       FromMail: rdata_o = mail_word;
       default:  rdata_o = rdata_q;
     endcase

@@ -279,7 +279,7 @@ package sluice_pkg;
     InMove = 2'd2    // 1 beat: move_done_t
   } in_kind_e;
 
-  localparam int unsigned RxQueue   = 64;  // descriptors per core
+  localparam int unsigned RxQueue   = 256; // descriptors per core
   localparam int unsigned JobQueue  = 16;  // tx jobs, move jobs per core
   localparam int unsigned DoneQueue = 32;  // move completions per core
   localparam int unsigned MailQueue = 16;  // messages per core

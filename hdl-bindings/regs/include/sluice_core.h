@@ -91,7 +91,7 @@
 #define SLUICE_CORE_RX_STATUS_VALID_MASK 0x1u
 /* Descriptors waiting. */
 #define SLUICE_CORE_RX_STATUS_WAITING_SHIFT 8
-#define SLUICE_CORE_RX_STATUS_WAITING_MASK 0x7f00u
+#define SLUICE_CORE_RX_STATUS_WAITING_MASK 0x1ff00u
 /* Receive pop. Any value: drops the oldest descriptor. */
 #define SLUICE_CORE_RX_POP 0x84u
 /* Receive free */

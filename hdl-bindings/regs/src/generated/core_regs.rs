@@ -183,7 +183,7 @@ bitfield! {
     /// RX_WORD holds a descriptor.
     pub bool, valid, _: 0;
     /// Descriptors waiting.
-    pub u8, waiting, _: 14, 8;
+    pub u16, waiting, _: 16, 8;
 }
 
 bitfield! {

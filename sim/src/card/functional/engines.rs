@@ -16,7 +16,7 @@ use crate::card::{Ethernet, TimeSource};
 use crate::fabric::{BusError, Clock, MAX_PAYLOAD, Port, Tlp};
 
 /// Queue depths of the hardware (docs/card.md, section 3).
-pub const RX_DEPTH: usize = 64;
+pub const RX_DEPTH: usize = 256;
 pub const JOB_DEPTH: usize = 16;
 pub const MAIL_DEPTH: usize = 16;
 /// CRC contexts per core.
