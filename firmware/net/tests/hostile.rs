@@ -15,7 +15,7 @@ fn a_syn_flood_leaves_bounded_state_and_live_connections_alone() {
     let mut s = Script::new(|_| {});
     let (id, ours) = s.open(false);
     for i in 0..5000u32 {
-        let mut syn = Seg::new(SYN, i * 7919, 0).from_port(1024 + (i % 60_000) as u16);
+        let mut syn = Seg::new(SYN, i * 7919, 0).port(1024 + (i % 60_000) as u16);
         syn.options.mss = Some(1460);
         s.put(&syn);
         assert_eq!(s.one().flags, SYN | ACK);
@@ -39,7 +39,7 @@ fn a_syn_flood_leaves_bounded_state_and_live_connections_alone() {
 fn flooded() -> Script {
     let mut s = Script::new(|cfg| cfg.half_open = 4);
     for i in 0..8 {
-        s.put(&Seg::new(SYN, 1, 0).from_port(2000 + i));
+        s.put(&Seg::new(SYN, 1, 0).port(2000 + i));
         s.one();
     }
     assert_eq!(s.tcp.stats().cookies_sent, 4);
@@ -146,7 +146,7 @@ fn a_full_table_refuses_and_harms_no_one() {
         s.put(
             &Seg::new(ACK, FIRST, *ours)
                 .data(b"alive")
-                .from_port(1000 + i as u16),
+                .port(1000 + i as u16),
         );
         assert_eq!(s.read(*id), b"alive");
     }
@@ -155,7 +155,7 @@ fn a_full_table_refuses_and_harms_no_one() {
     s.tcp.close(id);
     s.all();
     let fin = Seg::new(ACK | FIN, FIRST.wrapping_add(5), ours.wrapping_add(1));
-    s.put(&fin.from_port(1003));
+    s.put(&fin.port(1003));
     s.all();
     assert!(s.events().contains(&Event::Closed(CloseReason::Done)));
     s.open_from(5000, Options::default());
@@ -220,7 +220,7 @@ fn out_of_order_data_is_bounded_and_gives_way() {
     for (port, ours) in &open {
         for i in 1..100u32 {
             let seg = Seg::new(ACK, FIRST.wrapping_add(i * 2), *ours).data(b"x");
-            s.put(&seg.from_port(*port));
+            s.put(&seg.port(*port));
         }
     }
     s.all();
@@ -230,7 +230,7 @@ fn out_of_order_data_is_bounded_and_gives_way() {
         s.put(
             &Seg::new(ACK, FIRST.wrapping_add(i), ours)
                 .data(b"y")
-                .from_port(9000),
+                .port(9000),
         );
         assert_eq!(s.read(id), b"y");
     }
@@ -244,7 +244,7 @@ fn connections_that_are_not_read_leave_room_for_others() {
         for k in 0..100u32 {
             let seg = Seg::new(ACK, FIRST.wrapping_add(k), ours)
                 .data(b"x")
-                .from_port(1000 + i);
+                .port(1000 + i);
             s.put(&seg);
         }
         s.all();
@@ -255,7 +255,7 @@ fn connections_that_are_not_read_leave_room_for_others() {
         s.put(
             &Seg::new(ACK, FIRST.wrapping_add(i), ours)
                 .data(b"y")
-                .from_port(9000),
+                .port(9000),
         );
         assert_eq!(s.read(id), b"y", "segment {i}");
     }
@@ -296,7 +296,8 @@ fn answers_go_to_no_group_and_no_nonsense_address() {
         frame[50..52].copy_from_slice(&sum.to_be_bytes());
     };
     let syn = Seg::new(SYN, 1, 0).frame();
-    let edits: [&dyn Fn(&mut Vec<u8>); 6] = [
+    type Edit = dyn Fn(&mut Vec<u8>);
+    let edits: [&Edit; 6] = [
         &|f| f[..6].fill(0xff),
         &|f| f[6] |= 1,
         &|f| f[26..30].copy_from_slice(&[224, 0, 0, 1]),
@@ -435,7 +436,7 @@ fn a_completed_handshake_takes_the_place_of_one_under_way() {
     for i in 0..15 {
         s.open_from(1000 + i, Options::default());
     }
-    s.put(&Seg::new(SYN, 1, 0).from_port(2000));
+    s.put(&Seg::new(SYN, 1, 0).port(2000));
     s.one();
     s.put(&Seg::new(SYN, IRS, 0));
     let answer = s.one();

@@ -106,9 +106,9 @@ fn a_third_segment_with_a_wrong_number_is_refused() {
 fn a_reset_in_syn_received_frees_the_place_in_silence() {
     let mut s = Script::new(|_| {});
     for i in 0..100 {
-        s.put(&Seg::new(SYN, IRS, 0).from_port(1000 + i));
+        s.put(&Seg::new(SYN, IRS, 0).port(1000 + i));
         s.one();
-        s.put(&Seg::new(RST, FIRST, 0).from_port(1000 + i));
+        s.put(&Seg::new(RST, FIRST, 0).port(1000 + i));
         s.none();
     }
     assert!(s.events().is_empty());

@@ -7,6 +7,7 @@ use sluice_wire::{
     ethernet::{self, is_group},
     ipv4, ipv6, tcp,
 };
+use zerocopy::FromBytes;
 
 /// Longest frame taken, in bytes, FCS excluded.
 pub const MAX_FRAME: usize = 9216;
@@ -14,7 +15,7 @@ pub const MAX_FRAME: usize = 9216;
 /// Why a frame was dropped; each has a counter in BAR0. "No buffer" and "queue full" are the caller's to find.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum DropReason {
-    /// Shorter than an Ethernet header (or cut inside its VLAN tag), or longer than [`MAX_FRAME`].
+    /// Shorter than an Ethernet header, or longer than [`MAX_FRAME`].
     #[error("frame too short or too long")]
     Length,
     /// Unicast to another station.
@@ -23,7 +24,7 @@ pub enum DropReason {
     /// PAUSE or PFC.
     #[error("MAC control frame")]
     Pause,
-    /// Neither ARP, IPv4 nor IPv6.
+    /// Neither ARP, IPv4 nor IPv6 (or cut inside the VLAN tag).
     #[error("unknown EtherType")]
     EtherType,
     /// IPv4 version, header length, total length or header checksum.
@@ -35,9 +36,17 @@ pub enum DropReason {
     /// A fragment of either IP version.
     #[error("IP fragment")]
     Fragment,
-    /// TCP, UDP or ICMP checksum wrong, or the header does not fit its packet.
-    #[error("bad L4 checksum or header")]
+    /// TCP, UDP or ICMP checksum wrong.
+    #[error("bad L4 checksum")]
     L4Checksum,
+    /// The TCP, UDP or ICMP header does not fit its packet, or the UDP length is not that of the packet.
+    #[error("bad L4 header")]
+    L4Header,
+}
+
+impl DropReason {
+    /// Number of reasons; each is below it as a `usize`.
+    pub const COUNT: usize = Self::L4Header as usize + 1;
 }
 
 /// Parses a frame as the engine does. `buf` is where the caller stored it, `time_us` the arrival time.
@@ -53,13 +62,15 @@ pub fn parse(
     if frame.len() > MAX_FRAME {
         return Err(DropReason::Length);
     }
-    let view = ethernet::View::of(frame).ok_or(DropReason::Length)?;
-    if view.header.ethertype.get() == ethernet::MAC_CONTROL {
+    let (header, rest) =
+        ethernet::Header::ref_from_prefix(frame).map_err(|_| DropReason::Length)?;
+    if header.ethertype.get() == ethernet::MAC_CONTROL && is_pause(rest) {
         return Err(DropReason::Pause);
     }
-    if view.header.dst != own_mac && !is_group(&view.header.dst) {
+    if header.dst != own_mac && !is_group(&header.dst) {
         return Err(DropReason::NotOurs);
     }
+    let view = ethernet::View::of(frame).ok_or(DropReason::EtherType)?;
     let mut desc = empty(buf, frame.len() as u16, time_us);
     desc.l3_offset = view.payload_offset as u8;
     if let Some(tci) = view.tci {
@@ -74,6 +85,11 @@ pub fn parse(
         _ => return Err(DropReason::EtherType),
     }
     Ok(desc)
+}
+
+/// PAUSE or priority-based flow control (IEEE 802.3, annexes 31B and 31D).
+fn is_pause(payload: &[u8]) -> bool {
+    matches!(payload, [0, 1, _, _, ..] | [1, 1, _, _, ..])
 }
 
 fn empty(buf: BufId, frame_len: u16, time_us: u32) -> RxDesc {
@@ -139,7 +155,10 @@ fn parse_ipv6(desc: &mut RxDesc, l3: &[u8]) -> Result<(), DropReason> {
 }
 
 fn parse_icmp(desc: &mut RxDesc, l4: u8, message: &[u8], sum: Sum) -> Result<(), DropReason> {
-    if message.len() < 4 || !sum.bytes(message).is_right() {
+    if message.len() < 4 {
+        return Err(DropReason::L4Header);
+    }
+    if !sum.bytes(message).is_right() {
         return Err(DropReason::L4Checksum);
     }
     desc.flags.0 |= RxFlags::ICMP | RxFlags::L4_OK;
@@ -171,9 +190,10 @@ fn parse_l4(
 }
 
 fn parse_tcp(desc: &mut RxDesc, l4: u8, segment: &[u8], sum: Sum) -> Result<(), DropReason> {
-    let view = tcp::View::of(segment)
-        .filter(|_| sum.is_right())
-        .ok_or(DropReason::L4Checksum)?;
+    let view = tcp::View::of(segment).ok_or(DropReason::L4Header)?;
+    if !sum.is_right() {
+        return Err(DropReason::L4Checksum);
+    }
     desc.flags.0 |= RxFlags::TCP | RxFlags::L4_OK;
     desc.payload_offset = l4 + 20 + view.options.len() as u8;
     desc.payload_len = view.payload.len() as u16;
@@ -195,8 +215,14 @@ fn parse_tcp(desc: &mut RxDesc, l4: u8, segment: &[u8], sum: Sum) -> Result<(), 
 
 /// A checksum field of zero means "none" over IPv4 (RFC 768): delivered, but without [`RxFlags::L4_OK`].
 fn parse_udp(desc: &mut RxDesc, l4: u8, segment: &[u8], sum: Sum) -> Result<(), DropReason> {
-    let none = segment.get(6..8) == Some(&[0, 0]) && desc.flags.has(RxFlags::IPV4);
-    if segment.len() < 8 || !(none || sum.is_right()) {
+    let length = segment
+        .get(4..6)
+        .map(|l| usize::from(u16::from_be_bytes([l[0], l[1]])));
+    if segment.len() < 8 || length != Some(segment.len()) {
+        return Err(DropReason::L4Header);
+    }
+    let none = segment[6..8] == [0, 0] && desc.flags.has(RxFlags::IPV4);
+    if !none && !sum.is_right() {
         return Err(DropReason::L4Checksum);
     }
     desc.flags.0 |= RxFlags::UDP | if none { 0 } else { RxFlags::L4_OK };

@@ -157,8 +157,30 @@ fn bad_frames_are_dropped_with_their_reason() {
     assert_eq!(reason(&|f| f[0] = 4), DropReason::NotOurs);
     assert_eq!(reason(&|f| f[12] = 0x12), DropReason::EtherType);
     assert_eq!(
-        reason(&|f| f[12..14].copy_from_slice(&[0x88, 0x08])),
+        reason(&|f| f[12..16].copy_from_slice(&[0x88, 0x08, 0, 1])),
         DropReason::Pause
+    );
+    assert_eq!(
+        reason(&|f| f[12..16].copy_from_slice(&[0x88, 0x08, 0, 2])),
+        DropReason::EtherType
+    );
+    assert_eq!(
+        reason(&|f| {
+            f[12..14].copy_from_slice(&[0x81, 0x00]);
+            f.truncate(17);
+        }),
+        DropReason::EtherType
+    );
+    // A data offset of 4 words, checksum adjusted.
+    assert_eq!(
+        reason(&|f| {
+            let old = u16::from_be_bytes([f[46], f[47]]);
+            f[46] = 0x40 | f[46] & 15;
+            let sum = u16::from_be_bytes([f[50], f[51]]);
+            let new = u16::from_be_bytes([f[46], f[47]]);
+            f[50..52].copy_from_slice(&fix(sum, old, new));
+        }),
+        DropReason::L4Header
     );
     assert_eq!(reason(&|f| f[14] = 0x55), DropReason::Ipv4Header);
     assert_eq!(reason(&|f| f[24] ^= 1), DropReason::Ipv4Header);

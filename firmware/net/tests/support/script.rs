@@ -60,7 +60,7 @@ impl Seg {
         self
     }
 
-    pub fn from_port(mut self, port: u16) -> Self {
+    pub fn port(mut self, port: u16) -> Self {
         self.ports.0 = port;
         self
     }
@@ -239,14 +239,14 @@ impl Script {
     /// A handshake from `port` with `options`; returns the connection and our first sequence number.
     #[track_caller]
     pub fn open_from(&mut self, port: u16, options: Options) -> (ConnId, u32) {
-        self.put(&Seg::new(SYN, IRS, 0).options(options).from_port(port));
+        self.put(&Seg::new(SYN, IRS, 0).options(options).port(port));
         let answer = self.one();
         assert_eq!((answer.flags, answer.ack), (SYN | ACK, FIRST));
         let ours = answer.seq.wrapping_add(1);
         self.put(
             &Seg::new(ACK, FIRST, ours)
                 .options(timestamp(options))
-                .from_port(port),
+                .port(port),
         );
         self.none();
         let mut events = std::iter::from_fn(|| self.tcp.poll_event());

@@ -21,7 +21,7 @@ pub struct Counters {
     pub tx_bytes: u64,
     pub rx_queue_full: u32,
     pub rx_no_buffer: u32,
-    drops: [u32; 8],
+    drops: [u32; DropReason::COUNT],
 }
 
 impl Counters {
