@@ -19,8 +19,7 @@ module sluice_word_queue #(
   input  logic             pop_i,        // drops the oldest message
   output logic [PtrW:0]    count_o       // whole messages
 );
-  logic [127:0]    mem[Depth*Beats];
-  logic [31:0]     row_q[4];
+  logic [31:0]     row[4];                 // of the word read last
   logic [1:0]      lane_q;
   logic [RowW-1:0] write_q;
   logic [PtrW-1:0] head_q;
@@ -36,18 +35,20 @@ module sluice_word_queue #(
     assign read_row = {head_q, word_i[WordW-1:2]};
   end
 
-  assign word_o  = row_q[lane_q];
+  assign word_o  = row[lane_q];
   assign count_o = count_q;
 
-  always_ff @(posedge clk_i) begin
-    if (beat_valid_i) mem[write_q] <= beat_i;
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (read_i) begin
-      for (int i = 0; i < 4; i++) row_q[i] <= mem[read_row][32*i+:32];
-      lane_q <= word_i[1:0];
+  for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
+    logic [31:0] mem[Depth*Beats];
+    logic [31:0] word_q;
+    assign row[lane] = word_q;
+    always_ff @(posedge clk_i) begin
+      if (beat_valid_i) mem[write_q] <= beat_i[32*lane+:32];
+      if (read_i) word_q <= mem[read_row];
     end
+  end
+  always_ff @(posedge clk_i) begin
+    if (read_i) lane_q <= word_i[1:0];
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin

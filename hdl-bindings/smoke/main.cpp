@@ -101,7 +101,12 @@ static void until(const char* what, bool (*seen)()) {
     if (seen()) return;
     if (i % 500 == 499) {
       u32 status = read32(false, 0x24);
-      if (status > 1) die("the program reports failure of step", status);
+      if (status > 1) {
+        u32 t[3];
+        for (int k = 0; k < 3; k++) t[k] = read32(true, 0x6FFF00 + 4 * k);
+        printf("smoke: step %d (-1: exception), t0 %x t1 %x t2 %x\n", (int)status - 100, t[0], t[1], t[2]);
+        die("the program reports failure", status);
+      }
     }
     tick();
   }

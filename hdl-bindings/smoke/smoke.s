@@ -287,18 +287,18 @@ start:
         sw   t0, 0x024(s2)
 stop:   wfi
         j    stop
-fail:   addi s4, s4, 100
+fail:   li   t4, PM + 0x6FFF00        # what was compared, for main.cpp to print
+        sw   t0, 0(t4)
+        sw   t1, 4(t4)
+        sw   t2, 8(t4)
+        addi s4, s4, 100
         sw   s4, 0x024(s2)
         j    stop
-fault:  li   t0, 99
-        sw   t0, 0x024(s2)
-        csrr t1, mepc
-        csrr t2, mcause
-        csrr t3, mtval
-        li   s4, PM + 0x6FFF00
-        sw   t1, 0(s4)
-        sw   t2, 4(s4)
-        sw   t3, 8(s4)
+fault:  csrr t0, mepc
+        csrr t1, mcause
+        csrr t2, mtval
+        li   s4, -1
+        j    fail
         j    stop
 
 # Waits in wfi for the events in EVENT_MASK, with interrupts globally off.
