@@ -45,6 +45,13 @@ impl DemoConfig {
         ipv4.map(|(a, _)| std::net::Ipv4Addr::from(a).to_string()).unwrap_or_default()
     }
 
+    /// Writes the cores' log beside the captures; its path if there is one.
+    fn keep_log(&self, server: &mut Server) -> Option<PathBuf> {
+        let text = server.log(self.setup.firmware.as_deref()?)?;
+        let path = self.out.join("card.log");
+        std::fs::write(&path, text).ok().map(|()| path)
+    }
+
     fn note(&self, server: &mut Server) -> Checked {
         let info = server.rig.card().info();
         Checked::note(format!("firmware {}, {} cores, {} SSDs", info.firmware, info.cores, server.ssds.len()))
@@ -63,7 +70,7 @@ pub fn with_model(demo: &DemoConfig) -> Report {
         let note = demo.note(&mut server);
         Ok::<_, String>((server, note))
     });
-    if let Some(server) = started {
+    if let Some(mut server) = started {
         let pcap = demo.out.join("model.pcap");
         let mut lab = Lab::new(&server.world, &LinkConfig::default(), demo.setup.seed);
         if lab.capture(&pcap).is_ok() {
@@ -79,6 +86,13 @@ pub fn with_model(demo: &DemoConfig) -> Report {
             model::run(&mut lab, &mut host, &target, plan, &meter, &mut runner);
         }
         runner.step("close the capture", || lab.end_capture().map(|()| Checked::default()));
+        let wrong = (!runner.ok()).then(|| server.state());
+        if let Some(path) = demo.keep_log(&mut server) {
+            runner.file("log", path);
+        }
+        if let Some(state) = wrong {
+            eprintln!("the card afterwards: {state}");
+        }
     }
     runner.finish()
 }
@@ -120,6 +134,9 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
     let pcap = demo.out.join(PCAP);
     if runner.ok() {
         runner.file("pcap", pcap);
+        if demo.setup.card == CardKind::Rtl {
+            runner.file("log", demo.out.join("card.log"));
+        }
     }
     if let Some(mut vm) = scenario::boot(&config, &mut runner).filter(|_| runner.ok()) {
         let target = Target { address: demo.address(), port: 4420, nqn: demo.nqn(), namespaces: 2 };
@@ -166,6 +183,7 @@ fn serve_vm(
     };
     meter.stop();
     outcome.map_err(|e| format!("the card's port: {e}"))?;
+    demo.keep_log(&mut server);
     let cores = server.rig.card().info().cores;
     let mut summary = String::new();
     for core in 1..u32::from(cores) {

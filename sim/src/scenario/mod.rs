@@ -5,6 +5,7 @@ pub mod demo;
 pub mod firmware;
 pub mod lab;
 pub mod live;
+pub mod log;
 pub mod model;
 pub mod serve;
 pub mod server;

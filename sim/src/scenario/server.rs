@@ -144,6 +144,19 @@ impl Server {
         self.ssds.iter().any(|ssd| ssd.borrow().next_event().is_some())
     }
 
+    /// What the cores have logged, decoded with the firmware's ELF file; `None` if that cannot be read.
+    pub fn log(&mut self, elf: &Path) -> Option<String> {
+        let cores = u32::from(self.rig.card().info().cores);
+        let mut world = self.world.borrow_mut();
+        (0..cores).map(|core| super::log::read(&mut world, core, elf).ok()).collect()
+    }
+
+    /// How the card is, in a line for people.
+    pub fn state(&mut self) -> String {
+        let cores = u32::from(self.rig.card().info().cores);
+        super::log::state(&mut self.world.borrow_mut(), cores)
+    }
+
     /// Looks for events for `timeout` of card time.
     ///
     /// # Errors
