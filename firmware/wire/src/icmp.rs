@@ -93,6 +93,14 @@ pub fn link_layer_option(mut options: &[u8], wanted: u8) -> Result<Option<[u8; 6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_options_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = link_layer_option(&bytes, OPTION_TARGET);
+        }
+    }
 
     #[test]
     fn the_link_layer_option_is_found_behind_others() {

@@ -117,6 +117,23 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_header_survives_the_round_trip(src: [u8; 4], dst: [u8; 4], protocol: u8, len in 0u16..1400) {
+            let header = Header::new(src, dst, protocol, len);
+            let packet = [header.as_bytes(), &[7; 1400]].concat();
+            let view = View::of(&packet).expect("right");
+            prop_assert_eq!(*view.header, header);
+            prop_assert_eq!(view.payload.len(), usize::from(len));
+        }
+
+        #[test]
+        fn any_bytes_are_checked_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = View::of(&bytes);
+        }
+    }
 
     #[test]
     fn a_new_header_passes_its_own_check() {

@@ -112,6 +112,18 @@ pub const fn multicast_mac(group: [u8; 16]) -> [u8; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_header_survives_the_round_trip(src: [u8; 16], dst: [u8; 16], next: u8, len in 0u16..1400) {
+            let header = Header::new(src, dst, next, 64, len);
+            let packet = [header.as_bytes(), &[7; 1400]].concat();
+            let view = View::of(&packet).expect("right");
+            prop_assert_eq!(*view.header, header);
+            prop_assert_eq!(view.payload.len(), usize::from(len));
+        }
+    }
 
     #[test]
     fn a_packet_longer_than_its_frame_is_refused() {

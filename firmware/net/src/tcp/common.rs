@@ -152,14 +152,22 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
     /// The window to put into a segment; moves the advertised edge.
     #[inline]
     pub fn advertise(&self, conn: &mut Conn) -> u16 {
+        let offered = conn.rcv_adv.wrapping_sub(conn.rcv_nxt);
+        // Most of it is still there: the edge need not move.
+        if offered < self.cfg.recv_window / 4 * 3 {
+            self.move_edge(conn);
+        }
+        let window = conn.rcv_adv.wrapping_sub(conn.rcv_nxt) >> conn.rcv_shift;
+        window.min(0xffff) as u16
+    }
+
+    fn move_edge(&self, conn: &mut Conn) {
         let space = self.receive_space(conn);
         let step = u32::from(conn.rcv_mss).min(self.cfg.recv_window / 2);
         let edge = conn.rcv_nxt.wrapping_add(space);
         if !before(edge, conn.rcv_adv.wrapping_add(step)) {
             conn.rcv_adv = edge;
         }
-        let window = distance(conn.rcv_nxt, conn.rcv_adv) >> conn.rcv_shift;
-        window.min(0xffff) as u16
     }
 
     #[inline]

@@ -492,3 +492,21 @@ fn slice(seg: &Seg) -> PmSlice {
         u32::from(seg.len),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+
+    #[test]
+    fn state_stays_within_its_budget() {
+        assert!(size_of::<Conn>() <= 320, "{}", size_of::<Conn>());
+        assert!(size_of::<Seg>() <= 24 && size_of::<Chunk>() <= 20);
+        let all = size_of::<Tcp<256, 1024, 2048>>();
+        std::println!(
+            "Tcp<256, 1024, 2048>: {all} bytes; connection: {}",
+            size_of::<Conn>()
+        );
+        assert!(all <= 132 << 10, "{all}");
+    }
+}

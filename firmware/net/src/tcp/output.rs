@@ -42,6 +42,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
     }
 
+    #[inline(never)]
     fn transmit<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
         if self.conns[c].has(flag::DUE) || self.conns[c].must_report() {
             self.transmit_due(c, now, link)?;
