@@ -20,6 +20,8 @@ use crate::world::{CARD_BAR0, WorldHandle};
 const CLOCKS_PER_MICRO: f64 = 250.0;
 /// Phases as they are named in reports, by number.
 const PHASES: [&str; 8] = ["idle", "rx", "tcp", "pdu", "controller", "ssd", "tx", "other"];
+/// Clocks in which the card must answer while a host connects: 100 ms.
+const PATIENCE: u64 = 25_000_000;
 /// Counters of the core window beyond the phases.
 const PAGE_ACCESSES: u32 = 8;
 const FRAME_LOADS: u32 = 9;
@@ -157,6 +159,7 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
     let fail = |error| BenchError::Host { name: case.name, error };
     let mut advance = |host: &mut Initiator| lab.advance(host);
     let mut b = host.blocking(&mut advance);
+    b.patience = PATIENCE;
     let controller = b.connect(&connect).map_err(fail)?;
     let ns = b.namespace(controller.admin, 1).map_err(fail)?;
     let before = Counters::read(&server.world, setup.cores);
