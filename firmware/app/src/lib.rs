@@ -16,7 +16,7 @@ mod mail;
 pub mod memory;
 
 pub use control::ControlCore;
-pub use data::{DataCore, Resources};
+pub use data::{CONNECTION_BYTES, DataCore, Resources};
 
 /// Version of this firmware, as it reports it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -257,6 +257,11 @@ impl DataCore {
     }
 }
 
+/// Bytes of static memory for each connection: its session and its TCP state.
+pub const CONNECTION_BYTES: usize = size_of::<Conn>()
+    + (size_of::<Tcp<CONNECTIONS, SEGMENTS, CHUNKS>>() - size_of::<Tcp<{ CONNECTIONS / 2 }, SEGMENTS, CHUNKS>>())
+        / (CONNECTIONS / 2);
+
 /// Before the port is configured.
 const NO_BUS: PmBus = match PmBus::new(0) {
     Some(bus) => bus,
