@@ -85,6 +85,7 @@ pub fn tcp_config<H: Hal>(port: &PortConfig, share: Share, hal: &mut H) -> Confi
         ipv6: port.ipv6,
         mtu: port.mtu.get(),
         vlan: port.vlan.get(),
+        connections: share.connections() as u16,
         templates: share.templates(),
         secret: [word() << 32 | word(), word() << 32 | word()],
         chunks_per_conn: CHUNKS_PER_CONNECTION,

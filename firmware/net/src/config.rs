@@ -16,7 +16,9 @@ pub struct Config {
     pub mtu: u16,
     /// VLAN of connections opened from here; 0 for untagged. Others keep the tag of their SYN.
     pub vlan: u16,
-    /// Header templates: 128 bytes per connection of packet memory, aligned to 4 bytes.
+    /// Connections at once, at most those that the stack's type has room for.
+    pub connections: u16,
+    /// Header templates: 128 bytes of packet memory for each of `connections`, aligned to 4 bytes.
     pub templates: PmAddr,
     /// Random and kept secret: keys initial sequence numbers, cookies and the connection table.
     pub secret: [u64; 2],
@@ -68,6 +70,7 @@ impl Config {
         ipv6: [0; 16],
         mtu: 0,
         vlan: 0,
+        connections: 0,
         templates: PmAddr(0),
         secret: [0; 2],
         recv_window: 0,
@@ -95,6 +98,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mtu: 1500,
+            connections: u16::MAX,
             recv_window: 256 << 10,
             bufs_per_conn: 256,
             ooo_per_conn: 64,

@@ -383,7 +383,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     /// Takes a free place, or that of the oldest connection in TIME-WAIT.
     fn allocate(&mut self) -> Option<usize> {
-        if usize::from(self.common.fresh) < CONNS {
+        if usize::from(self.common.fresh) < CONNS.min(self.common.cfg.connections.into()) {
             self.common.fresh += 1;
             return Some(usize::from(self.common.fresh) - 1);
         }
