@@ -93,14 +93,7 @@ impl DataCore {
                 self.tcp.path_mtu(&path, self.now);
             }
             ToData::Count { at } => {
-                let net = self.tcp.stats();
-                let dropped = net
-                    .drop_paws
-                    .wrapping_add(net.drop_window)
-                    .wrapping_add(net.drop_ack)
-                    .wrapping_add(net.drop_full)
-                    .wrapping_add(net.drop_foreign);
-                let counters = self.stats.publish(u64::from(net.retransmits), u64::from(dropped));
+                let counters = self.stats.publish(self.tcp.stats());
                 hal.pm_write(PmAddr(at), counters.as_bytes());
                 self.send_control(ToControl::Counted, hal);
             }

@@ -46,7 +46,13 @@ impl Stats {
     }
 
     /// In the form of the management interface, with what TCP counted.
-    pub fn publish(&self, retransmits: u64, dropped: u64) -> Counters {
+    pub fn publish(&self, net: &sluice_net::Stats) -> Counters {
+        let dropped = net
+            .drop_paws
+            .wrapping_add(net.drop_window)
+            .wrapping_add(net.drop_ack)
+            .wrapping_add(net.drop_full)
+            .wrapping_add(net.drop_foreign);
         Counters {
             reads: self.reads.into(),
             read_bytes: self.read_bytes.into(),
@@ -57,9 +63,9 @@ impl Stats {
             errors: self.errors.into(),
             connections: u64::from(self.connections).into(),
             accepted: self.accepted.into(),
-            refused: self.refused.into(),
-            retransmits: retransmits.into(),
-            dropped: dropped.into(),
+            refused: self.refused.wrapping_add(net.refused.into()).into(),
+            retransmits: u64::from(net.retransmits).into(),
+            dropped: u64::from(dropped).into(),
             header_digest_errors: self.header_digest_errors.into(),
             data_digest_errors: self.data_digest_errors.into(),
             term_reqs: self.term_reqs.into(),
