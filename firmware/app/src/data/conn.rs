@@ -176,6 +176,7 @@ impl DataCore {
                     if let Some(conn) = self.of_tcp(tcp) {
                         self.tcp.close(tcp);
                         self.conns[usize::from(conn)].dead = true;
+                        self.ready.push(conn);
                         self.settle(conn, hal);
                     }
                 }
@@ -207,6 +208,8 @@ impl DataCore {
     fn closed<H: Hal>(&mut self, tcp: ConnId, hal: &mut H) {
         let Some(conn) = self.of_tcp(tcp) else { return };
         self.by_tcp[tcp.index()] = NONE;
+        // TIME-WAIT would keep unread data for seconds.
+        self.throw_away(conn);
         let entry = &mut self.conns[usize::from(conn)];
         entry.dead = true;
         entry.tcp = None;
@@ -221,6 +224,7 @@ impl DataCore {
         entry.parked = false;
         if let Some(tcp) = entry.tcp {
             if abort { self.tcp.abort(tcp) } else { self.tcp.close(tcp) }
+            self.ready.push(conn);
         }
         self.settle(conn, hal);
     }

@@ -43,6 +43,9 @@ impl From<Step<'_>> for Next {
 impl DataCore {
     /// Takes what the stream of `conn` has, until it is empty, something is missing, or others are due.
     pub(super) fn read_stream<H: Hal>(&mut self, conn: u16, hal: &mut H) {
+        if self.conns[usize::from(conn)].dead {
+            return self.throw_away(conn);
+        }
         for _ in 0..STEPS {
             if !self.unpark(conn, hal) {
                 return;
@@ -70,6 +73,20 @@ impl DataCore {
             self.handle(conn, next, hal);
         }
         self.ready.push(conn);
+    }
+
+    /// What a host still sends to a connection that is being closed must not keep frame buffers from others.
+    #[cold]
+    pub(super) fn throw_away(&mut self, conn: u16) {
+        let Some(tcp) = self.conns[usize::from(conn)].tcp else { return };
+        while let Some(front) = self.tcp.front(tcp) {
+            if !self.moves.has_room() {
+                self.ready.push(conn);
+                return;
+            }
+            let moves = &mut self.moves;
+            self.tcp.consume(tcp, front.len, |buf| moves.free_later(buf));
+        }
     }
 
     #[inline]
