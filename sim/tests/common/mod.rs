@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sluice_app::Resources;
+use sluice_device::{Bar, Device};
 use sluice_driver::bringup::Notice;
 use sluice_driver::config::{Config as ServerConfig, Format, Source};
+use sluice_regs::bar0_regs;
 use sluice_sim::fabric::Clock;
 use sluice_sim::initiator::{
     Blocking, Config, ConnectConfig, Controller, Initiator, Namespace, Stats, Workload,
@@ -363,6 +365,30 @@ impl Bench {
             add_up(&mut sum, &c);
         }
         sum
+    }
+
+    /// A register of BAR0.
+    fn register(&mut self, offset: u32) -> u32 {
+        let bar = self.server.rig.card().device().bar(0).expect("BAR0");
+        bar.read32(offset.into()).expect("a register")
+    }
+
+    /// Frames that the rx engine has dropped, for whatever reason.
+    pub fn dropped_frames(&mut self) -> u64 {
+        let counters = (bar0_regs::DROP_LENGTH_OFFSET..=bar0_regs::DROP_OVERRUN_OFFSET).step_by(4);
+        counters
+            .map(|offset| u64::from(self.register(offset)))
+            .sum()
+    }
+
+    /// Counters of one core, by number in the core window.
+    pub fn core_counters<const N: usize>(&mut self, core: u32, which: [u32; N]) -> [u32; N] {
+        which.map(|counter| {
+            let bar = self.server.rig.card().device().bar(0).expect("BAR0");
+            bar.write32(bar0_regs::CORE_SELECT_OFFSET.into(), core | counter << 8)
+                .expect("a register");
+            self.register(bar0_regs::CORE_VALUE_OFFSET)
+        })
     }
 
     /// What the functional card's data cores have in use; `None` on the other card.

@@ -159,12 +159,13 @@ impl Shared {
         }
     }
 
-    /// Counts a core's own access to packet memory by region, as the tile's counters do.
-    pub fn count_access(&mut self, core: usize, at: PmAddr, load: bool) {
+    /// Counts a core's own access to `len` bytes of packet memory by region, a word at a time as the tile's counters do.
+    pub fn count_access(&mut self, core: usize, at: PmAddr, len: usize, load: bool) {
+        let words = len.div_ceil(4) as u64;
         if at.0 >= layout::PAGES_BASE {
-            self.tiles[core].page_accesses += 1;
+            self.tiles[core].page_accesses += words;
         } else if at.0 < layout::LOG_BASE && load {
-            self.tiles[core].frame_loads += 1;
+            self.tiles[core].frame_loads += words;
         }
     }
 

@@ -51,13 +51,13 @@ impl Hal for FunctionalHal<'_> {
     }
 
     fn pm_read(&mut self, at: PmAddr, into: &mut [u8]) {
-        self.shared.count_access(self.index(), at, true);
+        self.shared.count_access(self.index(), at, into.len(), true);
         let start = at.0 as usize;
         into.copy_from_slice(&self.shared.pm()[start..start + into.len()]);
     }
 
     fn pm_write(&mut self, at: PmAddr, from: &[u8]) {
-        self.shared.count_access(self.index(), at, false);
+        self.shared.count_access(self.index(), at, from.len(), false);
         self.shared.pm_store(at.0 as usize, from);
     }
 
