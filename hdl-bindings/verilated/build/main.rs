@@ -21,8 +21,8 @@ struct Model {
     prefix: String,
     /// File list in `hdl-bindings/rtl`.
     list: &'static str,
-    /// Parameters of the module.
-    parameters: Vec<String>,
+    /// Further arguments: parameters of the module, configuration.
+    arguments: Vec<String>,
 }
 
 fn main() {
@@ -41,7 +41,7 @@ fn build() -> Result<(), String> {
     println!("cargo:rerun-if-changed={}", here.join("build").display());
     let tools = Tools::find(&here.join("../.."))?;
     let counts = data_core_counts()?;
-    let models = models(&counts);
+    let models = models(&counts, &here.join("cpp"));
     for model in &models {
         verilate(model, &tools, &rtl, &out)?;
     }
@@ -58,18 +58,19 @@ fn data_core_counts() -> Result<Vec<u32>, String> {
         .ok_or_else(|| format!("SLUICE_DATA_CORES={list}: wanted numbers from 1 to 16, separated by commas"))
 }
 
-fn models(counts: &[u32]) -> Vec<Model> {
-    let mut models = vec![Model { top: "sluice_tile", prefix: "Vsluice_tile".into(), list: "tile.f", parameters: vec![] }];
+fn models(counts: &[u32], shim: &Path) -> Vec<Model> {
+    let visible = shim.join("visible.vlt").display().to_string();
+    let mut models = vec![Model { top: "sluice_tile", prefix: "Vsluice_tile".into(), list: "tile.f", arguments: vec![] }];
     for data_cores in counts {
-        let parameters = vec![format!("-GNumDataCores={data_cores}")];
+        let parameter = format!("-GNumDataCores={data_cores}");
         models.push(Model {
             top: "sluice_uncore",
             prefix: format!("Vsluice_uncore_{data_cores}"),
             list: "uncore.f",
-            parameters: parameters.clone(),
+            arguments: vec![parameter.clone(), visible.clone()],
         });
         if cfg!(feature = "flat") {
-            models.push(Model { top: "sluice_top", prefix: format!("Vsluice_top_{data_cores}"), list: "top.f", parameters });
+            models.push(Model { top: "sluice_top", prefix: format!("Vsluice_top_{data_cores}"), list: "top.f", arguments: vec![parameter] });
         }
     }
     models
@@ -89,7 +90,7 @@ fn verilate(model: &Model, tools: &Tools, rtl: &Path, out: &Path) -> Result<(), 
         .args(["-Wno-fatal", "-Wno-lint", "-Wno-style"])
         .args([if cfg!(feature = "assertions") { "--assert" } else { "--no-assert" }])
         .args(if cfg!(feature = "waves") { &["--trace-fst", "--trace-structs"][..] } else { &[] })
-        .args(&model.parameters)
+        .args(&model.arguments)
         .args(["--top-module", model.top, "--prefix", &model.prefix, "-f", model.list, "--Mdir"])
         .arg(&dir);
     let run = command.output().map_err(|e| format!("{}: {e}", tools.verilator.display()))?;
@@ -104,7 +105,7 @@ fn write_model_list(counts: &[u32], out: &Path) -> Result<(), String> {
     let mut text = String::from("// Written by build/main.rs.\n#include \"Vsluice_tile.h\"\n");
     let mut list = String::from("#define SLUICE_FOR_EACH_DATA_CORES(X)");
     for n in counts {
-        let _ = writeln!(text, "#include \"Vsluice_uncore_{n}.h\"");
+        let _ = writeln!(text, "#include \"Vsluice_uncore_{n}.h\"\n#include \"Vsluice_uncore_{n}___024root.h\"");
         if cfg!(feature = "flat") {
             let _ = writeln!(text, "#include \"Vsluice_top_{n}.h\"");
         }
@@ -113,10 +114,46 @@ fn write_model_list(counts: &[u32], out: &Path) -> Result<(), String> {
     fs::write(out.join("models.h"), text + &list + "\n").map_err(|e| format!("models.h: {e}"))
 }
 
+/// The shim, the models and Verilator's runtime, each a library of its own, so that a change of one does not compile the
+/// others again. Users come before what they use.
 fn compile(models: &[Model], tools: &Tools, shim: &Path, out: &Path) -> Result<(), String> {
+    let include = tools.root.join("include");
+    library("sluice_shim", &[shim.join("shim.cpp")], None, models, tools, shim, out)?;
+    for model in models {
+        let files = sources(&out.join(&model.prefix))?;
+        library(&model.prefix, &files, Some(&files), models, tools, shim, out)?;
+    }
+    let mut runtime = vec!["verilated.cpp", "verilated_threads.cpp"];
+    if cfg!(feature = "waves") {
+        runtime.push("verilated_fst_c.cpp");
+        println!("cargo:rustc-link-lib=lz4");
+        println!("cargo:rustc-link-lib=z");
+    }
+    let runtime: Vec<_> = runtime.iter().map(|name| include.join(name)).collect();
+    library("sluice_verilator_runtime", &runtime, None, models, tools, shim, out)
+}
+
+/// Compiles a static library, unless `inputs` is given and they are what the library there was made of.
+fn library(
+    name: &str,
+    files: &[PathBuf],
+    inputs: Option<&[PathBuf]>,
+    models: &[Model],
+    tools: &Tools,
+    shim: &Path,
+    out: &Path,
+) -> Result<(), String> {
+    let stamp = inputs.map(|inputs| fingerprint(inputs, out)).transpose()?;
+    let stamp_file = out.join(format!("{name}.stamp"));
+    if stamp.is_some() && fs::read_to_string(&stamp_file).ok() == stamp {
+        println!("cargo:rustc-link-lib=static={name}");
+        println!("cargo:rustc-link-search=native={}", out.display());
+        return Ok(());
+    }
     let include = tools.root.join("include");
     let mut cc = cc::Build::new();
     cc.cpp(true).std("c++17").warnings(false).include(out).include(shim).include(&include).include(include.join("vltstd"));
+    cc.includes(models.iter().map(|model| out.join(&model.prefix)));
     // -O1 compiles in half the time of -O3 and runs as fast; debug information would be hundreds of megabytes.
     cc.opt_level(1).debug(false).flag("-faligned-new").flag_if_supported("-fcf-protection=none");
     let traced = if cfg!(feature = "waves") { "1" } else { "0" };
@@ -131,28 +168,37 @@ fn compile(models: &[Model], tools: &Tools, shim: &Path, out: &Path) -> Result<(
     if cfg!(feature = "flat") {
         cc.define("SLUICE_FLAT", "1");
     }
-    for model in models {
-        cc.include(out.join(&model.prefix));
-        for file in sources(&out.join(&model.prefix))? {
-            cc.file(file);
-        }
-    }
-    let mut runtime = vec!["verilated.cpp", "verilated_threads.cpp"];
-    if cfg!(feature = "waves") {
-        runtime.push("verilated_fst_c.cpp");
-        println!("cargo:rustc-link-lib=lz4");
-        println!("cargo:rustc-link-lib=z");
-    }
-    cc.files(runtime.iter().map(|name| include.join(name))).file(shim.join("shim.cpp"));
-    cc.try_compile("sluice_verilated").map_err(|e| format!("compiling the models: {e}"))
+    cc.files(files).try_compile(name).map_err(|e| format!("compiling {name}: {e}"))?;
+    stamp.map_or(Ok(()), |stamp| fs::write(&stamp_file, stamp).map_err(|e| format!("{name}.stamp: {e}")))
 }
 
+/// Of the sources' contents, headers included, and of this build script.
+fn fingerprint(files: &[PathBuf], out: &Path) -> Result<String, String> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new();
+    (include_str!("main.rs"), env::var("TARGET").ok(), cfg!(feature = "waves")).hash(&mut hash);
+    let dir = files.first().and_then(|file| file.parent()).unwrap_or(out);
+    for file in with_extensions(dir, &["cpp", "h"])? {
+        file.file_name().hash(&mut hash);
+        fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?.hash(&mut hash);
+    }
+    Ok(format!("{:016x}", hash.finish()))
+}
+
+/// What Verilator wrote, without the C symbols of the core's own DPI exports, which nobody calls and which would clash
+/// between models.
 fn sources(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut files = with_extensions(dir, &["cpp"])?;
+    files.retain(|path| !path.to_string_lossy().ends_with("__Dpi.cpp"));
+    Ok(files)
+}
+
+fn with_extensions(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, String> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir)
         .map_err(|e| format!("{}: {e}", dir.display()))?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "cpp"))
+        .filter(|path| path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted)))
         .collect();
     files.sort();
     Ok(files)

@@ -33,6 +33,8 @@ public:
     virtual ~Card() = default;
     /// Runs up to (not including) clock `until`; false after a failed assertion.
     virtual bool run(uint64_t until) = 0;
+    /// If nothing comes in and time is not set anew, nothing goes out before this clock; 0 if that is not known.
+    virtual uint64_t idle_until() const { return 0; }
     /// Starts waveforms.
     virtual bool trace(const char* path) = 0;
 
@@ -40,6 +42,8 @@ public:
     std::array<std::deque<Beat>, kOutputs> out;
     uint64_t clock = 0;
     uint64_t fingerprint = 0xcbf29ce484222325;
+    /// Reads of host memory that have no answer yet.
+    uint64_t host_reads = 0;
 
     void live_time(bool live, uint64_t micros) {
         live_ = live;
@@ -72,7 +76,7 @@ protected:
     void tick() {
         clock++;
         if (gap_ > 0) gap_--;
-        // xorshift64*: George Marsaglia, "Xorshift RNGs"; a stand-in for a ring-oscillator source.
+        // xorshift64: George Marsaglia, "Xorshift RNGs"; a stand-in for a ring-oscillator source.
         entropy_ ^= entropy_ >> 12;
         entropy_ ^= entropy_ << 25;
         entropy_ ^= entropy_ >> 27;

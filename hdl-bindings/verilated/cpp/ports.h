@@ -54,13 +54,28 @@ inline void mix_data(Card& card, const Beat& beat) {
     card.mix(beat.addr ^ static_cast<uint64_t>(beat.mask) << 48);
 }
 
+/// The handshakes of a clock, for the fingerprint.
+template <class Model>
+uint64_t handshakes(const Model& m) {
+    return m.tx_valid_o | m.tx_last_o << 1 | m.pcie_in_ready_o << 2 | m.pcie_in_rvalid_o << 3 | m.pcie_out_valid_o << 4 |
+           m.pcie_out_we_o << 5;
+}
+
+/// Something passes an outer port in this clock, or wants to.
+template <class Model>
+bool outer_activity(const Model& m) {
+    return m.rx_valid_i || m.pcie_in_valid_i || m.pcie_out_rvalid_i || m.tx_valid_o || m.pcie_in_rvalid_o || m.pcie_out_valid_o;
+}
+
 /// What is transferred at the coming edge; the model has been evaluated with its inputs and the clock low.
 template <class Model>
 void sample(const Model& m, Card& card) {
-    card.mix(m.tx_valid_o | m.tx_last_o << 1 | m.pcie_in_ready_o << 2 | m.pcie_in_rvalid_o << 3 | m.pcie_out_valid_o << 4 |
-             m.pcie_out_we_o << 5);
+    card.mix(handshakes(m));
     if (m.rx_valid_i) card.in[kWireIn].pop_front();
-    if (m.pcie_out_rvalid_i) card.in[kHostAnswer].pop_front();
+    if (m.pcie_out_rvalid_i) {
+        card.in[kHostAnswer].pop_front();
+        card.host_reads--;
+    }
     if (m.pcie_in_valid_i && m.pcie_in_ready_o) card.in[kRequest].pop_front();
     if (m.pcie_in_rvalid_o) {
         const Beat beat = beat_of(m.pcie_in_rdata_o, 0xffff);
@@ -71,7 +86,11 @@ void sample(const Model& m, Card& card) {
         Beat beat = beat_of(m.pcie_out_wdata_o, m.pcie_out_be_o);
         beat.addr = m.pcie_out_addr_o;
         beat.write = m.pcie_out_we_o;
-        if (beat.write) mix_data(card, beat);
+        if (beat.write) {
+            mix_data(card, beat);
+        } else {
+            card.host_reads++;
+        }
         card.emit(kHostRequest, beat);
     }
     if (m.tx_valid_o && m.tx_ready_i) {

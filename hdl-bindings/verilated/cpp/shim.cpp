@@ -65,6 +65,7 @@ size_t sluice_card_queued(const Card* card, uint32_t input) { return card->in[in
 void sluice_card_live_time(Card* card, bool live, uint64_t micros) { card->live_time(live, micros); }
 bool sluice_card_trace(Card* card, const char* path) { return card->trace(path); }
 uint64_t sluice_card_fingerprint(const Card* card) { return card->fingerprint; }
+uint64_t sluice_card_idle_until(const Card* card) { return card->idle_until(); }
 const char* sluice_failure() { return failure.c_str(); }
 
 }  // extern "C"

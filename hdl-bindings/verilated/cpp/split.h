@@ -2,11 +2,13 @@
 // them leaves a flip-flop, so what a model sees of another in a clock is what that one put out at the last edge.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <string>
 
 #include "Vsluice_tile.h"
+#include "calm.h"
 #include "card.h"
 #include "ports.h"
 #include "trace.h"
@@ -27,8 +29,9 @@ public:
 
     /// Copies the tile's outputs to the uncore.
     template <class Uncore>
-    void give(Uncore& u, int i) const {
+    void give(Uncore& u, int i) {
         const Vsluice_tile& t = *model;
+        if (t.out_valid_o) work.posted(t.out_kind_o);
         u.bus_valid_i[i] = t.bus_valid_o;
         u.bus_class_i[i] = t.bus_class_o;
         u.bus_we_i[i] = t.bus_we_o;
@@ -59,6 +62,9 @@ public:
         const bool event = u.run_o != t.run_i || u.load_valid_o || u.bus_done_o[i] || u.bus_rvalid_o[i] || u.out_gnt_o[i] ||
                            u.mail_refused_o[i] || u.sent_frame_o[i] || u.in_valid_o[i] || u.wake_o[i] || u.snooped_o[i] ||
                            u.host_event_o[i] || u.peek_o[i];
+        if (u.sent_frame_o[i]) work.sent();
+        if (u.in_valid_o[i]) work.delivered(u.in_kind_o);
+        if (!u.run_o) work = Work{};
         active = event || stale_ || !t.quiet_o;
         if (!active) return;
         // The clock after an event brings its pulses back to 0.
@@ -90,6 +96,7 @@ public:
 
     std::unique_ptr<Vsluice_tile> model;
     Trace trace;
+    Work work;
     bool active = true;
 
 private:
@@ -116,11 +123,18 @@ public:
 
     bool run(uint64_t until) override {
         while (clock < until && !run_failed()) {
+            if (calm_ >= kCalmClocks) skip(until);
             drive(*uncore_, *this);
             edges([this] { sample(*uncore_, *this); });
+            calm_ = busy() ? 0 : calm_ + 1;
             tick();
         }
         return !run_failed();
+    }
+
+    uint64_t idle_until() const override {
+        const uint64_t quiet = calm_ >= kCalmClocks ? quiet_clocks() : 0;
+        return quiet > 0 ? clock + quiet : 0;
     }
 
     bool trace(const char* path) override {
@@ -132,6 +146,44 @@ public:
     }
 
 private:
+    /// Something happened in the clock just run, or is under way.
+    bool busy() const {
+        if (outer_activity(*uncore_) || host_reads > 0) return true;
+        for (auto& tile : tiles_) {
+            if (tile->active || tile->work.under_way()) return true;
+        }
+        return false;
+    }
+
+    /// Clocks from now in which a calm card does nothing but count time; 0 if it has something to do.
+    uint64_t quiet_clocks() const {
+        uint64_t quiet = kForever;
+        for (auto& queue : in) {
+            if (!queue.empty()) quiet = std::min(quiet, std::max(queue.front().at, clock) - clock);
+        }
+        const Time now = time_of(*uncore_);
+        for (auto& tile : tiles_) {
+            const Vsluice_tile& t = *tile->model;
+            if (t.wake_on_o) quiet = std::min(quiet, now.until_micros(t.wake_at_o, live(), micros()));
+            if (t.watchdog_on_o) quiet = std::min(quiet, now.until_clocks(t.watchdog_at_o));
+        }
+        return quiet;
+    }
+
+    /// Leaves out clocks that would change nothing but the time. The last ones before anything happens are run, so that
+    /// every flop that follows the time has caught up.
+    void skip(uint64_t until) {
+        const uint64_t quiet = std::min(quiet_clocks(), until - clock);
+        if (quiet < kLeastSkip) return;
+        const uint64_t clocks = quiet - kCatchUp;
+        advance_time(*uncore_, clocks, live());
+        const uint64_t still = handshakes(*uncore_);
+        for (uint64_t i = 0; i < clocks; i++) {
+            mix(still);
+            tick();
+        }
+    }
+
     /// One clock. The exchange comes first, so that all models see each other as they were at the last edge.
     template <class Middle>
     void edges(Middle middle) {
@@ -162,4 +214,6 @@ private:
     std::unique_ptr<Uncore> uncore_;
     std::array<std::unique_ptr<Tile>, Cores> tiles_;
     Trace trace_;
+    /// Clocks in a row without anything happening.
+    uint64_t calm_ = 0;
 };

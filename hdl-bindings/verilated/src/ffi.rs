@@ -22,6 +22,8 @@ unsafe extern "C" {
     pub fn sluice_card_queued(card: *const Card, input: u32) -> usize;
     pub fn sluice_card_live_time(card: *mut Card, live: bool, micros: u64);
     pub fn sluice_card_trace(card: *mut Card, path: *const c_char) -> bool;
+    /// 0: not known.
+    pub fn sluice_card_idle_until(card: *const Card) -> u64;
     /// Fingerprint of all outer outputs in every clock so far.
     pub fn sluice_card_fingerprint(card: *const Card) -> u64;
     /// What failed in this thread's last run.

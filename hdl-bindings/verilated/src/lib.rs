@@ -109,6 +109,15 @@ impl Card {
         unsafe { ffi::sluice_card_clock(self.0.as_ptr()) }
     }
 
+    /// If `Some`: unless something comes in or time is set anew, nothing goes out before this clock, and running up to
+    /// there costs next to nothing. Split cards only.
+    #[must_use]
+    pub fn idle_until(&self) -> Option<u64> {
+        // SAFETY: the pointer is valid as long as `self`.
+        let clock = unsafe { ffi::sluice_card_idle_until(self.0.as_ptr()) };
+        (clock > 0).then_some(clock)
+    }
+
     /// Beats of an input that the card has not taken yet.
     #[must_use]
     pub fn queued(&self, input: Input) -> usize {

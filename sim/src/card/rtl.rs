@@ -131,4 +131,8 @@ impl CardModel for RtlCard {
             TimeSource::Live { micros } => self.card.set_live_micros(micros),
         }
     }
+
+    fn idle_until(&self) -> Option<Clock> {
+        self.card.idle_until()
+    }
 }

@@ -17,6 +17,8 @@ sluice_image::entry!(main);
 const SOURCE: PmAddr = PmAddr(layout::PAGES_BASE + 3);
 const TARGET: PmAddr = PmAddr(layout::PAGES_BASE + 0x2001);
 const LENGTH: usize = 301;
+/// Longest sleep, in microseconds: short enough for a simulation to see timers end it.
+const NAP: u32 = 13;
 
 fn main(mut hal: MmioHal) -> ! {
     defmt::info!("core {=u8} of {=u8} up", hal.core().0, hal.cores());
@@ -38,7 +40,7 @@ fn main(mut hal: MmioHal) -> ! {
         }
         echo.pass(&mut hal);
         sluice_image::report_lost();
-        hal.sleep(100_000);
+        hal.sleep(NAP);
     }
 }
 
