@@ -105,16 +105,26 @@ pub fn clippy_image(_long: bool) -> Result<Outcome> {
     Ok(Outcome::Passed(1))
 }
 
-pub fn workspace_tests(_long: bool) -> Result<Outcome> {
+/// Scenarios on the Verilated card take minutes each: in a short run the demos stand for them.
+const SLOW_TESTS: &str = "on_the_verilated_card";
+
+pub fn workspace_tests(long: bool) -> Result<Outcome> {
     setup::ensure(&[Need::Hardware, Need::Captures])?;
     std::fs::create_dir_all(capture_dir())?;
     let mut cargo = process::command("cargo");
-    if process::capture(process::command("cargo").args(["nextest", "--version"])).is_ok() {
+    let nextest =
+        process::capture(process::command("cargo").args(["nextest", "--version"])).is_ok();
+    if nextest {
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         cargo.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     }
     cargo.args(["--locked", "--workspace", "--features", RTL]);
+    match (long, nextest) {
+        (true, _) => {}
+        (false, true) => _ = cargo.args(["-E", &format!("not test({SLOW_TESTS})")]),
+        (false, false) => _ = cargo.args(["--", "--skip", SLOW_TESTS]),
+    }
     cargo
         .env("SLUICE_FIRMWARE", image::build()?)
         .env("SLUICE_PCAP_DIR", capture_dir())
