@@ -1,9 +1,10 @@
 //! Full queues and tables: refused or delayed cleanly, no deadlock, and everything comes back.
 
 use sluice_sim::initiator::{Command, Config, ConnectConfig, HostError, Outcome, WorkloadConfig};
-use sluice_wire::nvme::{Status, cns};
+use sluice_wire::fabrics::ConnectData;
+use sluice_wire::nvme::{Status, cns, feature};
 
-use crate::common::{Bench, MS, On, mix, target, to_demo};
+use crate::common::{Bench, MS, NQN, On, mix, target, to_demo};
 
 crate::on_both_cards! { deep_mixed_large_commands_on_one_connection_do_not_deadlock }
 
@@ -337,6 +338,93 @@ fn commands_that_a_closing_host_left_behind_end() {
         }
     }
     bench.run(40_000 * MS);
+    bench.check_capture();
+    bench.assert_all_given_back();
+}
+
+#[test]
+fn the_last_connection_of_a_full_core_has_its_own_digests() {
+    let mut bench = Bench::new("last-connection", &On::functional());
+    let crowd = bench.add(&Config {
+        tcp_buffer: 4096,
+        ..Config::numbered(2)
+    });
+    for _ in 0..253 {
+        bench
+            .at(crowd)
+            .open_raw(target())
+            .expect("a connection begins");
+        bench.run(1_000);
+    }
+    let host = bench.host(1);
+    let mut config = ConnectConfig {
+        io_queues: 2,
+        ..to_demo(1).with_digests(false, true)
+    };
+    config.queue.in_capsule = 0;
+    let (controller, namespaces) = bench.connect_with(host, &config);
+    if let Some((cores, ..)) = bench.resources() {
+        assert_eq!(cores[0].connections, 256, "the last place is taken");
+    }
+    bench.verified(host, mix(&controller, &namespaces[1], 32_768, 8, 300));
+    bench
+        .on(host, |b| b.disconnect(&controller))
+        .expect("disconnect");
+    bench.check_capture();
+}
+
+#[test]
+fn hosts_with_many_connections_that_vanish_at_once_leave_nothing_behind() {
+    let mut bench = Bench::new("all-vanish", &On::functional());
+    let host = bench.add(&Config {
+        tcp_buffer: 16 << 10,
+        ..Config::numbered(1)
+    });
+    let config = ConnectConfig {
+        io_queues: 0,
+        ..to_demo(1)
+    };
+    let controllers: Vec<_> = (0..6).map(|_| bench.connect(host, &config)).collect();
+    for controller in &controllers {
+        let queues = Command::set_features(feature::QUEUES, 31 << 16 | 31);
+        bench
+            .on(host, |b| b.must("queues", controller.admin, queues))
+            .expect("32 queues");
+    }
+    // All queues at the same time, so that their timers run out at the same time.
+    let mut asked = vec![];
+    for (controller, qid) in controllers
+        .iter()
+        .flat_map(|c| (1..33).map(move |qid| (c, qid)))
+    {
+        let mut data = ConnectData {
+            hostid: config.hostid,
+            ..ConnectData::default()
+        };
+        data.cntlid.set(controller.cntlid);
+        data.subnqn[..NQN.len()].copy_from_slice(NQN.as_bytes());
+        data.hostnqn[..config.hostnqn.len()].copy_from_slice(config.hostnqn.as_bytes());
+        let io = bench
+            .at(host)
+            .open(target(), config.queue.clone())
+            .expect("a queue begins");
+        asked.push(
+            bench
+                .at(host)
+                .submit(io, Command::connect(qid, 128, false, 0, &data)),
+        );
+    }
+    bench.run(5_000 * MS);
+    for id in asked {
+        let connected = bench.at(host).take_completion_of(id).expect("an answer");
+        assert!(connected.is_ok(), "{:?}", connected.outcome);
+    }
+    if let Some((cores, ..)) = bench.resources() {
+        assert_eq!(cores[0].connections, 6 * 33);
+    }
+    bench.lab.others.clear();
+    // TCP's own probes find out: there is no keep alive timeout.
+    bench.run(150_000 * MS);
     bench.check_capture();
     bench.assert_all_given_back();
 }

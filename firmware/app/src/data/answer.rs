@@ -42,8 +42,12 @@ impl DataCore {
             return self.send_answer(request, hal);
         }
         let Some(run) = r.run else { return self.send_answer(request, hal) };
+        let bytes = r.bytes;
+        let Some(context) = self.digest_context(self.requests.all[usize::from(request)].conn) else {
+            return self.wait(request, State::NeedsSend);
+        };
         let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
-        pieces[0] = PmSlice::new(run.addr(), r.bytes);
+        pieces[0] = PmSlice::new(run.addr(), bytes);
         let job = MoveJob {
             tag: request,
             source: MoveSource::Pm(pieces, 1),
@@ -53,17 +57,24 @@ impl DataCore {
                 crc_init: true,
                 crc_to: Some(self.share.slot(request).plus(SLOT_TRAILER)),
             },
-            // Received payload uses the low contexts, one per connection; a pass of its own may use any.
-            crc_context: r.conn & 0xff,
+            crc_context: context,
         };
-        // A running CRC of this connection's received payload would be lost, so digests have the last context.
-        let job = MoveJob { crc_context: 255.max(job.crc_context), ..job };
         if !self.moves.has_room() || hal.move_post(&job).is_err() {
             return self.wait(request, State::NeedsSend);
         }
+        let r = &mut self.requests.all[usize::from(request)];
         r.moves += 1;
         r.state = State::Digesting;
         self.moves.posted_digest(request);
+    }
+
+    /// A CRC context for a digest in one piece: the connection's own, or while that holds the running CRC of payload that
+    /// is coming in, another connection's that does not.
+    #[inline]
+    fn digest_context(&self, conn: u16) -> Option<u16> {
+        let spare = if conn & 0xff == 0xff { conn ^ 1 } else { conn | 0xff };
+        let free = |conn: &u16| self.conns.get(usize::from(*conn)).is_none_or(|c| c.pdu_starts);
+        [conn, spare].into_iter().find(free).map(|conn| conn & 0xff)
     }
 
     /// Queues the answer; the data digest, if one is due, is in the slot already.

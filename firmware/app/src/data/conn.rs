@@ -56,7 +56,7 @@ pub struct Conn {
     pub target: u16,
     /// Where in the request's data the next payload byte goes.
     pub offset: u32,
-    /// The next payload byte is the first of its PDU.
+    /// The next payload byte is the first of its PDU: no CRC is running.
     pub pdu_starts: bool,
     pub session: Session,
     /// The parked command.
@@ -84,7 +84,7 @@ impl Conn {
             pages: 0,
             target: NONE,
             offset: 0,
-            pdu_starts: false,
+            pdu_starts: true,
             session: Session::new(&SESSION_LIMITS),
             parked_sqe: [0; 16],
             parked_in_capsule: 0,
@@ -106,6 +106,7 @@ impl Conn {
         self.soliciting = 0;
         self.pages = 0;
         self.target = NONE;
+        self.pdu_starts = true;
         self.session = Session::new(&SESSION_LIMITS);
     }
 
@@ -162,7 +163,9 @@ impl DataCore {
 
     pub(super) fn take_tcp_events<H: Hal>(&mut self, hal: &mut H) -> bool {
         let mut any = false;
-        while let Some((tcp, event)) = self.tcp.poll_event() {
+        // Each event sends at most two messages. Those of many connections that end at once wait for room.
+        while self.outbox.len() < self.outbox.capacity() / 2 {
+            let Some((tcp, event)) = self.tcp.poll_event() else { break };
             any = true;
             match event {
                 Event::Opened { local_port, .. } => self.opened(tcp, local_port, hal),

@@ -181,6 +181,10 @@ impl DataCore {
     /// How long the core may sleep after a pass without work, in microseconds, if nothing comes in meanwhile.
     #[must_use]
     pub fn idle_for(&self) -> u32 {
+        if self.relieved {
+            // At the end of the pass something came back that others wait for.
+            return 0;
+        }
         if !self.outbox.is_empty() || !self.leaving.is_empty() || self.tcp.wants_transmit() {
             return BUSY_RETRY;
         }

@@ -246,6 +246,7 @@ impl DataCore {
         let entry = &mut self.conns[usize::from(conn)];
         let target = entry.target;
         entry.target = NONE;
+        entry.pdu_starts = true;
         if target == NONE {
             return;
         }
