@@ -59,7 +59,10 @@ pub struct Port {
 impl Port {
     /// The next packet that has arrived by `now`.
     pub fn take(&mut self, now: Clock) -> Option<Tlp> {
-        self.inbox.front().is_some_and(|(at, _)| *at <= now).then(|| self.inbox.pop_front().expect("peeked").1)
+        self.inbox
+            .front()
+            .is_some_and(|(at, _)| *at <= now)
+            .then(|| self.inbox.pop_front().expect("peeked").1)
     }
 
     /// Sends a packet at `now`.

@@ -136,11 +136,21 @@ impl<H: Hal> Link for CoreLink<'_, H> {
         self.post(&TxJob::Tcp(*job))
     }
 
-    fn send_raw(&mut self, header: &[u8], rest: PmSlice, l3: u8, l4: u8, sum: RawChecksum) -> Result<(), Busy> {
+    fn send_raw(
+        &mut self,
+        header: &[u8],
+        rest: PmSlice,
+        l3: u8,
+        l4: u8,
+        sum: RawChecksum,
+    ) -> Result<(), Busy> {
         let slot = self.state.next_slot as usize % FRAME_SLOTS as usize;
         let quotes = (rest.len > 0).then_some(self.state.current).flatten();
         let busy = !reached(self.hal.tx_done(), self.state.tickets[slot]);
-        if busy || header.len() > FRAME_SLOT as usize || (quotes.is_some() && self.state.held.is_full()) {
+        if busy
+            || header.len() > FRAME_SLOT as usize
+            || (quotes.is_some() && self.state.held.is_full())
+        {
             return Err(Busy);
         }
         let at = self.state.frames.plus(slot as u32 * FRAME_SLOT);
@@ -149,12 +159,22 @@ impl<H: Hal> Link for CoreLink<'_, H> {
         gather[0] = PmSlice::new(at, header.len() as u32);
         gather[1] = rest;
         let gather_len = if rest.len > 0 { 2 } else { 1 };
-        self.post(&TxJob::Raw(RawJob { l3_offset: l3, l4_offset: l4, checksum: sum, gather, gather_len }))?;
+        self.post(&TxJob::Raw(RawJob {
+            l3_offset: l3,
+            l4_offset: l4,
+            checksum: sum,
+            gather,
+            gather_len,
+        }))?;
         self.state.tickets[slot] = self.state.posted;
         self.state.next_slot = self.state.next_slot.wrapping_add(1);
         if let Some(buf) = quotes {
             // Room was checked above; a full list would only mean a leak of this one buffer.
-            let _ = self.state.held.push(Held { buf, ticket: self.state.posted, freed: false });
+            let _ = self.state.held.push(Held {
+                buf,
+                ticket: self.state.posted,
+                freed: false,
+            });
         }
         Ok(())
     }

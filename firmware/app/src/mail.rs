@@ -44,21 +44,47 @@ pub enum ToData {
     /// Read the port's [`sluice_wire::mgmt::PortConfig`] at this address.
     Port { at: u32, pm_bus: u64 },
     /// The outcome of a relayed command.
-    Complete { key: u32, request: u16, status: u16, result: u64, data_len: u32 },
+    Complete {
+        key: u32,
+        request: u16,
+        status: u16,
+        result: u64,
+        data_len: u32,
+    },
     /// The connection is now this queue.
-    QueueReady { key: u32, association: u8, subsystem: u8, qid: u16, entries: u16, no_sqhd: bool },
+    QueueReady {
+        key: u32,
+        association: u8,
+        subsystem: u8,
+        qid: u16,
+        entries: u16,
+        no_sqhd: bool,
+    },
     /// Close the connection; at once if `abort`.
     QueueClose { key: u32, abort: bool },
     /// A namespace's entry, in the encoding of `sluice-nvmf`.
     Namespace { words: [u32; 7] },
     /// SSD `ssd` is driven through this queue pair.
-    SsdAttach { ssd: u8, sq: u32, cq: u32, entries: u16, timeout_ms: u32, max_transfer: u32 },
+    SsdAttach {
+        ssd: u8,
+        sq: u32,
+        cq: u32,
+        entries: u16,
+        timeout_ms: u32,
+        max_transfer: u32,
+    },
     /// The SSD is gone.
     SsdDetach { ssd: u8 },
     /// Write the counters to this address.
     Count { at: u32 },
     /// A path's MTU shrank, for the flow named: peer as an IPv6 address (IPv4 mapped), ports peer's and own.
-    PathMtu { peer: [u32; 4], ports: [u16; 2], seq: u32, mtu: u16, flow_hash: u32 },
+    PathMtu {
+        peer: [u32; 4],
+        ports: [u16; 2],
+        seq: u32,
+        mtu: u16,
+        flow_hash: u32,
+    },
 }
 
 impl ToControl {
@@ -68,7 +94,16 @@ impl ToControl {
         match self {
             Self::Opened { key, port } => [1, key, port.into(), 0, 0, 0, 0, 0],
             Self::Closed { key } => [2, key, 0, 0, 0, 0, 0, 0],
-            Self::Command(r) => [3, r.key, r.request.into(), r.sqe, r.data, r.data_in, r.room, 0],
+            Self::Command(r) => [
+                3,
+                r.key,
+                r.request.into(),
+                r.sqe,
+                r.data,
+                r.data_in,
+                r.room,
+                0,
+            ],
             Self::SsdTimeout { ssd } => [4, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::SsdDrained { ssd } => [5, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::Counted => [6, 0, 0, 0, 0, 0, 0, 0],
@@ -80,7 +115,10 @@ impl ToControl {
     #[must_use]
     pub fn decode(m: &Mail) -> Option<Self> {
         Some(match m[0] {
-            1 => Self::Opened { key: m[1], port: m[2] as u16 },
+            1 => Self::Opened {
+                key: m[1],
+                port: m[2] as u16,
+            },
             2 => Self::Closed { key: m[1] },
             3 => Self::Command(Relay {
                 key: m[1],
@@ -104,7 +142,10 @@ impl ToData {
     #[must_use]
     pub fn namespace(update: &[u32; 8]) -> Mail {
         let [_, a, b, c, d, e, f, g] = *update;
-        Self::Namespace { words: [a, b, c, d, e, f, g] }.encode()
+        Self::Namespace {
+            words: [a, b, c, d, e, f, g],
+        }
+        .encode()
     }
 
     /// As words.
@@ -112,22 +153,78 @@ impl ToData {
     pub fn encode(self) -> Mail {
         match self {
             Self::Port { at, pm_bus } => [1, at, pm_bus as u32, (pm_bus >> 32) as u32, 0, 0, 0, 0],
-            Self::Complete { key, request, status, result, data_len } => {
-                [2, key, request.into(), status.into(), result as u32, (result >> 32) as u32, data_len, 0]
-            }
-            Self::QueueReady { key, association, subsystem, qid, entries, no_sqhd } => {
-                [3, key, association.into(), subsystem.into(), qid.into(), entries.into(), no_sqhd.into(), 0]
-            }
+            Self::Complete {
+                key,
+                request,
+                status,
+                result,
+                data_len,
+            } => [
+                2,
+                key,
+                request.into(),
+                status.into(),
+                result as u32,
+                (result >> 32) as u32,
+                data_len,
+                0,
+            ],
+            Self::QueueReady {
+                key,
+                association,
+                subsystem,
+                qid,
+                entries,
+                no_sqhd,
+            } => [
+                3,
+                key,
+                association.into(),
+                subsystem.into(),
+                qid.into(),
+                entries.into(),
+                no_sqhd.into(),
+                0,
+            ],
             Self::QueueClose { key, abort } => [4, key, abort.into(), 0, 0, 0, 0, 0],
             Self::Namespace { words: w } => [5, w[0], w[1], w[2], w[3], w[4], w[5], w[6]],
-            Self::SsdAttach { ssd, sq, cq, entries, timeout_ms, max_transfer } => {
-                [6, ssd.into(), sq, cq, entries.into(), timeout_ms, max_transfer, 0]
-            }
+            Self::SsdAttach {
+                ssd,
+                sq,
+                cq,
+                entries,
+                timeout_ms,
+                max_transfer,
+            } => [
+                6,
+                ssd.into(),
+                sq,
+                cq,
+                entries.into(),
+                timeout_ms,
+                max_transfer,
+                0,
+            ],
             Self::SsdDetach { ssd } => [7, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::Count { at } => [8, at, 0, 0, 0, 0, 0, 0],
-            Self::PathMtu { peer: p, ports, seq, mtu, flow_hash } => {
+            Self::PathMtu {
+                peer: p,
+                ports,
+                seq,
+                mtu,
+                flow_hash,
+            } => {
                 let ports = u32::from(ports[0]) << 16 | u32::from(ports[1]);
-                [9 | u32::from(mtu) << 16, p[0], p[1], p[2], p[3], ports, seq, flow_hash]
+                [
+                    9 | u32::from(mtu) << 16,
+                    p[0],
+                    p[1],
+                    p[2],
+                    p[3],
+                    ports,
+                    seq,
+                    flow_hash,
+                ]
             }
         }
     }
@@ -143,7 +240,10 @@ impl ToData {
                 mtu: (m[0] >> 16) as u16,
                 flow_hash: m[7],
             },
-            1 => Self::Port { at: m[1], pm_bus: u64::from(m[2]) | u64::from(m[3]) << 32 },
+            1 => Self::Port {
+                at: m[1],
+                pm_bus: u64::from(m[2]) | u64::from(m[3]) << 32,
+            },
             2 => Self::Complete {
                 key: m[1],
                 request: m[2] as u16,
@@ -159,8 +259,13 @@ impl ToData {
                 entries: m[5] as u16,
                 no_sqhd: m[6] != 0,
             },
-            4 => Self::QueueClose { key: m[1], abort: m[2] != 0 },
-            5 => Self::Namespace { words: [m[1], m[2], m[3], m[4], m[5], m[6], m[7]] },
+            4 => Self::QueueClose {
+                key: m[1],
+                abort: m[2] != 0,
+            },
+            5 => Self::Namespace {
+                words: [m[1], m[2], m[3], m[4], m[5], m[6], m[7]],
+            },
             6 => Self::SsdAttach {
                 ssd: m[1] as u8,
                 sq: m[2],

@@ -32,7 +32,11 @@ pub struct Share {
 
 impl Share {
     /// No share.
-    pub const EMPTY: Self = Self { base: 0, connections: 0, slots: 0 };
+    pub const EMPTY: Self = Self {
+        base: 0,
+        connections: 0,
+        slots: 0,
+    };
 
     /// The share of `core` when there are `data_cores` of them.
     #[must_use]
@@ -43,7 +47,11 @@ impl Share {
         let room = size - FRAME_SLOT * FRAME_SLOTS;
         let connections = (room / 4 / TEMPLATE).min(limits::CONNECTIONS as u32);
         let slots = ((room - connections * TEMPLATE) / SLOT_SIZE).min(limits::REQUESTS as u32);
-        Self { base, connections, slots }
+        Self {
+            base,
+            connections,
+            slots,
+        }
     }
 
     /// Connections there are templates for.
@@ -74,7 +82,12 @@ impl Share {
     #[must_use]
     #[inline]
     pub const fn slot(self, index: u16) -> PmAddr {
-        PmAddr(self.base + FRAME_SLOT * FRAME_SLOTS + self.connections * TEMPLATE + index as u32 * SLOT_SIZE)
+        PmAddr(
+            self.base
+                + FRAME_SLOT * FRAME_SLOTS
+                + self.connections * TEMPLATE
+                + index as u32 * SLOT_SIZE,
+        )
     }
 }
 
@@ -105,7 +118,11 @@ mod tests {
                 let share = Share::of(CoreId(core), cores);
                 assert!(share.frames().0 >= end, "core {core} of {cores}");
                 end = share.slot(share.slots() as u16).0;
-                assert!(share.slots() >= 48, "{} slots for core {core} of {cores}", share.slots());
+                assert!(
+                    share.slots() >= 48,
+                    "{} slots for core {core} of {cores}",
+                    share.slots()
+                );
             }
             assert!(end <= HEADERS_BASE + HEADERS_SIZE);
         }

@@ -11,9 +11,9 @@ mod mover;
 mod rx;
 mod tx;
 
-pub use mover::{MoveDone, MoveFlags, MoveJob, MoveSource, MoveTarget, MAX_MOVE_SOURCES};
+pub use mover::{MAX_MOVE_SOURCES, MoveDone, MoveFlags, MoveJob, MoveSource, MoveTarget};
 pub use rx::{BufId, RxDesc, RxFlags};
-pub use tx::{RawChecksum, RawJob, TcpJob, TcpOverrides, TxJob, MAX_GATHER};
+pub use tx::{MAX_GATHER, RawChecksum, RawJob, TcpJob, TcpOverrides, TxJob};
 
 /// Byte offset into packet memory (BAR2). Not an address a core may dereference.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
@@ -47,7 +47,10 @@ impl PmSlice {
     #[must_use]
     pub fn split(self, at: u32) -> (Self, Self) {
         let at = at.min(self.len);
-        (Self::new(self.addr, at), Self::new(self.addr.plus(at), self.len - at))
+        (
+            Self::new(self.addr, at),
+            Self::new(self.addr.plus(at), self.len - at),
+        )
     }
 }
 

@@ -104,13 +104,19 @@ impl RxDesc {
     /// The whole frame.
     #[must_use]
     pub fn frame(&self) -> PmSlice {
-        PmSlice::new(self.buf.addr().plus(layout::RX_OFFSET), u32::from(self.frame_len))
+        PmSlice::new(
+            self.buf.addr().plus(layout::RX_OFFSET),
+            u32::from(self.frame_len),
+        )
     }
 
     /// The TCP or UDP payload.
     #[must_use]
     pub fn payload(&self) -> PmSlice {
-        PmSlice::new(self.frame().addr.plus(u32::from(self.payload_offset)), u32::from(self.payload_len))
+        PmSlice::new(
+            self.frame().addr.plus(u32::from(self.payload_offset)),
+            u32::from(self.payload_len),
+        )
     }
 
     /// Arrival time, given a clock that is at most an hour ahead of it.

@@ -86,6 +86,10 @@ impl TcpJob {
     /// Payload bytes in all.
     #[must_use]
     pub fn payload_len(&self) -> u32 {
-        self.gather.iter().take(usize::from(self.gather_len)).map(|s| s.len).sum()
+        self.gather
+            .iter()
+            .take(usize::from(self.gather_len))
+            .map(|s| s.len)
+            .sum()
     }
 }

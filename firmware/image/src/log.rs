@@ -45,8 +45,14 @@ unsafe impl Sync for Shared {}
 static STATE: Shared = Shared(UnsafeCell::new(State {
     encoder: defmt::Encoder::new(),
     ring: 0,
-    done: Place { count: 0, offset: 0 },
-    next: Place { count: 0, offset: 0 },
+    done: Place {
+        count: 0,
+        offset: 0,
+    },
+    next: Place {
+        count: 0,
+        offset: 0,
+    },
     room: 0,
     overflow: false,
     lost: 0,

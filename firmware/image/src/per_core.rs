@@ -15,7 +15,10 @@ unsafe impl<T> Sync for PerCore<T> {}
 impl<T> PerCore<T> {
     /// Nobody has it yet.
     pub const fn new(value: T) -> Self {
-        Self { value: UnsafeCell::new(value), taken: Cell::new(false) }
+        Self {
+            value: UnsafeCell::new(value),
+            taken: Cell::new(false),
+        }
     }
 
     /// The value, to the first who asks.

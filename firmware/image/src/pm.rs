@@ -2,7 +2,10 @@
 //!
 //! A load from packet memory costs several clocks, one from the core's own memory one: so packet memory is always
 //! accessed by aligned words, and misalignment, if any, is dealt with on the side of the core's own memory.
-#![allow(unsafe_code, reason = "leaf module: volatile accesses to a fixed window")]
+#![allow(
+    unsafe_code,
+    reason = "leaf module: volatile accesses to a fixed window"
+)]
 
 use sluice_hal::layout::PM_SIZE;
 
@@ -43,7 +46,11 @@ pub fn read(at: u32, into: &mut [u8]) {
     let len = inside(at, into.len());
     let into = &mut into[..len];
     let shift = at % 4 * 8;
-    if shift == 0 { read_aligned(at, into) } else { read_shifted(at & !3, shift, into) }
+    if shift == 0 {
+        read_aligned(at, into)
+    } else {
+        read_shifted(at & !3, shift, into)
+    }
 }
 
 #[inline(always)]

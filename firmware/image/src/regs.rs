@@ -1,5 +1,8 @@
 //! The two register blocks at their addresses, and writing to them.
-#![allow(unsafe_code, reason = "leaf module: the blocks' addresses, and volatile writes")]
+#![allow(
+    unsafe_code,
+    reason = "leaf module: the blocks' addresses, and volatile writes"
+)]
 
 use sluice_regs::{bar0_regs, core_regs};
 use volatile_register::{RW, WO};

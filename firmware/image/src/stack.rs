@@ -1,5 +1,8 @@
 //! Notices a stack overflow: a word between the static data and the stack that must keep its value.
-#![allow(unsafe_code, reason = "leaf module: one word at a linker-defined address")]
+#![allow(
+    unsafe_code,
+    reason = "leaf module: one word at a linker-defined address"
+)]
 
 use crate::arch;
 

@@ -4,7 +4,11 @@
 pub extern "C" fn trap(cause: u32, at: u32, value: u32, caller: u32, stack: u32) -> ! {
     defmt::error!(
         "trap: mcause {=u32:#x} mepc {=u32:#010x} mtval {=u32:#010x} ra {=u32:#010x} sp {=u32:#010x}",
-        cause, at, value, caller, stack
+        cause,
+        at,
+        value,
+        caller,
+        stack
     );
     crate::fail()
 }

@@ -5,7 +5,10 @@
 //! buffer in host memory per command (`data`, at most [`MAX_DATA`] bytes), written by the side that `Opcode` says.
 //! This format is Sluice's own; its version is the register map's version.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned, little_endian::{U16, U32, U64}};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned,
+    little_endian::{U16, U32, U64},
+};
 
 /// Most bytes in a command's data buffer.
 pub const MAX_DATA: usize = 4096;
@@ -53,7 +56,9 @@ pub struct Completion {
 const _: () = assert!(size_of::<Completion>() == 16);
 
 /// What a command asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, TryFromBytes, IntoBytes, Immutable, Unaligned, KnownLayout)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, TryFromBytes, IntoBytes, Immutable, Unaligned, KnownLayout,
+)]
 #[repr(u8)]
 pub enum Opcode {
     /// Card → data: [`CardInfo`].
@@ -120,9 +125,20 @@ impl Status {
     #[must_use]
     pub fn from_code(code: u16) -> Option<Self> {
         use Status::*;
-        [Success, UnknownOpcode, BadIndex, BadLength, BadField, Full, Exists, Missing, InUse, BusError]
-            .into_iter()
-            .find(|s| *s as u16 == code)
+        [
+            Success,
+            UnknownOpcode,
+            BadIndex,
+            BadLength,
+            BadField,
+            Full,
+            Exists,
+            Missing,
+            InUse,
+            BusError,
+        ]
+        .into_iter()
+        .find(|s| *s as u16 == code)
     }
 }
 

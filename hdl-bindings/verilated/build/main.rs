@@ -6,7 +6,9 @@
 mod tools;
 
 use std::{
-    env, fmt::Write as _, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -34,7 +36,10 @@ fn main() {
 
 fn build() -> Result<(), String> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let rtl = here.join("../rtl").canonicalize().map_err(|e| format!("hdl-bindings/rtl: {e}"))?;
+    let rtl = here
+        .join("../rtl")
+        .canonicalize()
+        .map_err(|e| format!("hdl-bindings/rtl: {e}"))?;
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     println!("cargo:rerun-if-changed={}", rtl.display());
     println!("cargo:rerun-if-changed={}", here.join("cpp").display());
@@ -55,12 +60,19 @@ fn data_core_counts() -> Result<Vec<u32>, String> {
     list.split(',')
         .map(|n| n.trim().parse().ok().filter(|n| (1..=16).contains(n)))
         .collect::<Option<_>>()
-        .ok_or_else(|| format!("SLUICE_DATA_CORES={list}: wanted numbers from 1 to 16, separated by commas"))
+        .ok_or_else(|| {
+            format!("SLUICE_DATA_CORES={list}: wanted numbers from 1 to 16, separated by commas")
+        })
 }
 
 fn models(counts: &[u32], shim: &Path) -> Vec<Model> {
     let visible = shim.join("visible.vlt").display().to_string();
-    let mut models = vec![Model { top: "sluice_tile", prefix: "Vsluice_tile".into(), list: "tile.f", arguments: vec![] }];
+    let mut models = vec![Model {
+        top: "sluice_tile",
+        prefix: "Vsluice_tile".into(),
+        list: "tile.f",
+        arguments: vec![],
+    }];
     for data_cores in counts {
         let parameter = format!("-GNumDataCores={data_cores}");
         models.push(Model {
@@ -70,7 +82,12 @@ fn models(counts: &[u32], shim: &Path) -> Vec<Model> {
             arguments: vec![parameter.clone(), visible.clone()],
         });
         if cfg!(feature = "flat") {
-            models.push(Model { top: "sluice_top", prefix: format!("Vsluice_top_{data_cores}"), list: "top.f", arguments: vec![parameter] });
+            models.push(Model {
+                top: "sluice_top",
+                prefix: format!("Vsluice_top_{data_cores}"),
+                list: "top.f",
+                arguments: vec![parameter],
+            });
         }
     }
     models
@@ -86,16 +103,48 @@ fn verilate(model: &Model, tools: &Tools, rtl: &Path, out: &Path) -> Result<(), 
         .env("VERILATOR_ROOT", &tools.root)
         .env("IBEX_DIR", &tools.ibex)
         .env("SLUICE_RTL", rtl)
-        .args(["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "20000"])
+        .args([
+            "--cc",
+            "-O3",
+            "--x-assign",
+            "fast",
+            "--x-initial",
+            "fast",
+            "--no-timing",
+            "--output-split",
+            "20000",
+        ])
         .args(["-Wno-fatal", "-Wno-lint", "-Wno-style"])
-        .args([if cfg!(feature = "assertions") { "--assert" } else { "--no-assert" }])
-        .args(if cfg!(feature = "waves") { &["--trace-fst", "--trace-structs"][..] } else { &[] })
+        .args([if cfg!(feature = "assertions") {
+            "--assert"
+        } else {
+            "--no-assert"
+        }])
+        .args(if cfg!(feature = "waves") {
+            &["--trace-fst", "--trace-structs"][..]
+        } else {
+            &[]
+        })
         .args(&model.arguments)
-        .args(["--top-module", model.top, "--prefix", &model.prefix, "-f", model.list, "--Mdir"])
+        .args([
+            "--top-module",
+            model.top,
+            "--prefix",
+            &model.prefix,
+            "-f",
+            model.list,
+            "--Mdir",
+        ])
         .arg(&dir);
-    let run = command.output().map_err(|e| format!("{}: {e}", tools.verilator.display()))?;
+    let run = command
+        .output()
+        .map_err(|e| format!("{}: {e}", tools.verilator.display()))?;
     if !run.status.success() {
-        return Err(format!("Verilator rejects {}:\n{}", model.top, String::from_utf8_lossy(&run.stderr)));
+        return Err(format!(
+            "Verilator rejects {}:\n{}",
+            model.top,
+            String::from_utf8_lossy(&run.stderr)
+        ));
     }
     Ok(())
 }
@@ -105,7 +154,10 @@ fn write_model_list(counts: &[u32], out: &Path) -> Result<(), String> {
     let mut text = String::from("// Written by build/main.rs.\n#include \"Vsluice_tile.h\"\n");
     let mut list = String::from("#define SLUICE_FOR_EACH_DATA_CORES(X)");
     for n in counts {
-        let _ = writeln!(text, "#include \"Vsluice_uncore_{n}.h\"\n#include \"Vsluice_uncore_{n}___024root.h\"");
+        let _ = writeln!(
+            text,
+            "#include \"Vsluice_uncore_{n}.h\"\n#include \"Vsluice_uncore_{n}___024root.h\""
+        );
         if cfg!(feature = "flat") {
             let _ = writeln!(text, "#include \"Vsluice_top_{n}.h\"");
         }
@@ -118,10 +170,26 @@ fn write_model_list(counts: &[u32], out: &Path) -> Result<(), String> {
 /// others again. Users come before what they use.
 fn compile(models: &[Model], tools: &Tools, shim: &Path, out: &Path) -> Result<(), String> {
     let include = tools.root.join("include");
-    library("sluice_shim", &[shim.join("shim.cpp")], None, models, tools, shim, out)?;
+    library(
+        "sluice_shim",
+        &[shim.join("shim.cpp")],
+        None,
+        models,
+        tools,
+        shim,
+        out,
+    )?;
     for model in models {
         let files = sources(&out.join(&model.prefix))?;
-        library(&model.prefix, &files, Some(&files), models, tools, shim, out)?;
+        library(
+            &model.prefix,
+            &files,
+            Some(&files),
+            models,
+            tools,
+            shim,
+            out,
+        )?;
     }
     let mut runtime = vec!["verilated.cpp", "verilated_threads.cpp"];
     if cfg!(feature = "waves") {
@@ -130,7 +198,15 @@ fn compile(models: &[Model], tools: &Tools, shim: &Path, out: &Path) -> Result<(
         println!("cargo:rustc-link-lib=z");
     }
     let runtime: Vec<_> = runtime.iter().map(|name| include.join(name)).collect();
-    library("sluice_verilator_runtime", &runtime, None, models, tools, shim, out)
+    library(
+        "sluice_verilator_runtime",
+        &runtime,
+        None,
+        models,
+        tools,
+        shim,
+        out,
+    )
 }
 
 /// Compiles a static library, unless `inputs` is given and they are what the library there was made of.
@@ -152,15 +228,34 @@ fn library(
     }
     let include = tools.root.join("include");
     let mut cc = cc::Build::new();
-    cc.cpp(true).std("c++17").warnings(false).include(out).include(shim).include(&include).include(include.join("vltstd"));
+    cc.cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(out)
+        .include(shim)
+        .include(&include)
+        .include(include.join("vltstd"));
     cc.includes(models.iter().map(|model| out.join(&model.prefix)));
     // -O1 compiles in half the time of -O3 and runs as fast; debug information would be hundreds of megabytes.
-    cc.opt_level(1).debug(false).flag("-faligned-new").flag_if_supported("-fcf-protection=none");
+    cc.opt_level(1)
+        .debug(false)
+        .flag("-faligned-new")
+        .flag_if_supported("-fcf-protection=none");
     let traced = if cfg!(feature = "waves") { "1" } else { "0" };
-    for (name, value) in [("VERILATOR", "1"), ("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VM_TIMING", "0"), ("VM_TRACE", traced)] {
+    for (name, value) in [
+        ("VERILATOR", "1"),
+        ("VM_COVERAGE", "0"),
+        ("VM_SC", "0"),
+        ("VM_TIMING", "0"),
+        ("VM_TRACE", traced),
+    ] {
         cc.define(name, value);
     }
-    for (name, value) in [("VM_TRACE_FST", traced), ("VM_TRACE_VCD", "0"), ("VM_TRACE_SAIF", "0")] {
+    for (name, value) in [
+        ("VM_TRACE_FST", traced),
+        ("VM_TRACE_VCD", "0"),
+        ("VM_TRACE_SAIF", "0"),
+    ] {
         cc.define(name, value);
     }
     // The shim reports failed assertions to Rust instead of ending the process.
@@ -168,19 +263,30 @@ fn library(
     if cfg!(feature = "flat") {
         cc.define("SLUICE_FLAT", "1");
     }
-    cc.files(files).try_compile(name).map_err(|e| format!("compiling {name}: {e}"))?;
-    stamp.map_or(Ok(()), |stamp| fs::write(&stamp_file, stamp).map_err(|e| format!("{name}.stamp: {e}")))
+    cc.files(files)
+        .try_compile(name)
+        .map_err(|e| format!("compiling {name}: {e}"))?;
+    stamp.map_or(Ok(()), |stamp| {
+        fs::write(&stamp_file, stamp).map_err(|e| format!("{name}.stamp: {e}"))
+    })
 }
 
 /// Of the sources' contents, headers included, and of this build script.
 fn fingerprint(files: &[PathBuf], out: &Path) -> Result<String, String> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hash = DefaultHasher::new();
-    (include_str!("main.rs"), env::var("TARGET").ok(), cfg!(feature = "waves")).hash(&mut hash);
+    (
+        include_str!("main.rs"),
+        env::var("TARGET").ok(),
+        cfg!(feature = "waves"),
+    )
+        .hash(&mut hash);
     let dir = files.first().and_then(|file| file.parent()).unwrap_or(out);
     for file in with_extensions(dir, &["cpp", "h"])? {
         file.file_name().hash(&mut hash);
-        fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?.hash(&mut hash);
+        fs::read(&file)
+            .map_err(|e| format!("{}: {e}", file.display()))?
+            .hash(&mut hash);
     }
     Ok(format!("{:016x}", hash.finish()))
 }
@@ -198,7 +304,10 @@ fn with_extensions(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Stri
         .map_err(|e| format!("{}: {e}", dir.display()))?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted)))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| extensions.iter().any(|wanted| e == *wanted))
+        })
         .collect();
     files.sort();
     Ok(files)

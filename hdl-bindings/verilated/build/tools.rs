@@ -31,17 +31,27 @@ impl Tools {
             .or_else(|| packages.map(|p| p.join("pythondata_cpu_ibex/system_verilog")))
             .filter(|ibex| ibex.join("rtl/ibex_top.sv").is_file())
             .ok_or("the sources of the Ibex core were not found: run `cargo xtask setup`, or set SLUICE_IBEX_ROOT")?;
-        let verilator = ["bin/verilator_bin", "../../bin/verilator_bin", "bin/verilator"]
-            .iter()
-            .map(|name| root.join(name))
-            .find(|path| path.is_file())
-            .ok_or_else(|| format!("{} holds no bin/verilator_bin", root.display()))?;
-        Ok(Self { verilator, root, ibex })
+        let verilator = [
+            "bin/verilator_bin",
+            "../../bin/verilator_bin",
+            "bin/verilator",
+        ]
+        .iter()
+        .map(|name| root.join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("{} holds no bin/verilator_bin", root.display()))?;
+        Ok(Self {
+            verilator,
+            root,
+            ibex,
+        })
     }
 }
 
 fn env_dir(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+    env::var_os(name)
+        .filter(|v| !v.is_empty())
+        .map(PathBuf::from)
 }
 
 /// `lib/python3.*/site-packages` of a virtual environment.
@@ -55,7 +65,10 @@ fn site_packages(lib: &Path) -> Option<PathBuf> {
 
 /// An installed Verilator knows its own root.
 fn root_on_path() -> Option<PathBuf> {
-    let answer = std::process::Command::new("verilator").args(["--getenv", "VERILATOR_ROOT"]).output().ok()?;
+    let answer = std::process::Command::new("verilator")
+        .args(["--getenv", "VERILATOR_ROOT"])
+        .output()
+        .ok()?;
     let root = PathBuf::from(String::from_utf8(answer.stdout).ok()?.trim());
     root.join("include/verilated.h").is_file().then_some(root)
 }

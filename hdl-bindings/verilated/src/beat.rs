@@ -24,7 +24,10 @@ impl Beat {
     /// A register write through BAR0; `offset` is a multiple of 4.
     #[must_use]
     pub fn bar0_write(at: u64, offset: u32, value: u32) -> Self {
-        let mut beat = Self { write: true, ..Self::bar0_read(at, offset) };
+        let mut beat = Self {
+            write: true,
+            ..Self::bar0_read(at, offset)
+        };
         beat.data[offset as usize % 16..][..4].copy_from_slice(&value.to_le_bytes());
         beat
     }
@@ -33,14 +36,24 @@ impl Beat {
     #[must_use]
     pub fn bar0_read(at: u64, offset: u32) -> Self {
         assert!(offset % 4 == 0, "registers are words");
-        Self { at, addr: u64::from(offset & !15), mask: 0xf << (offset % 16), ..Self::default() }
+        Self {
+            at,
+            addr: u64::from(offset & !15),
+            mask: 0xf << (offset % 16),
+            ..Self::default()
+        }
     }
 
     /// The register at `offset`, in the answer to a read of it.
     #[must_use]
     pub fn register(&self, offset: u32) -> u32 {
         let at = offset as usize % 16 & !3;
-        u32::from_le_bytes([self.data[at], self.data[at + 1], self.data[at + 2], self.data[at + 3]])
+        u32::from_le_bytes([
+            self.data[at],
+            self.data[at + 1],
+            self.data[at + 2],
+            self.data[at + 3],
+        ])
     }
 }
 

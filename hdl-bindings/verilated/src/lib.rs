@@ -22,7 +22,9 @@ pub use beat::{Beat, Input, Output};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NewCardError {
     /// The build has no such model.
-    #[error("this build has no Verilated card with {0} data cores: build with SLUICE_DATA_CORES={0}")]
+    #[error(
+        "this build has no Verilated card with {0} data cores: build with SLUICE_DATA_CORES={0}"
+    )]
     NotBuilt(u32),
     /// Only with the feature `flat`.
     #[error("flattened models are built with the feature `flat`")]
@@ -54,7 +56,9 @@ impl Card {
     pub fn split(data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
         // SAFETY: takes plain values.
         let card = unsafe { ffi::sluice_card_new(data_cores, false, seed) };
-        NonNull::new(card).map(Self).ok_or(NewCardError::NotBuilt(data_cores))
+        NonNull::new(card)
+            .map(Self)
+            .ok_or(NewCardError::NotBuilt(data_cores))
     }
 
     /// A card of one model.
@@ -67,7 +71,9 @@ impl Card {
         }
         // SAFETY: takes plain values.
         let card = unsafe { ffi::sluice_card_new(data_cores, true, seed) };
-        NonNull::new(card).map(Self).ok_or(NewCardError::NotBuilt(data_cores))
+        NonNull::new(card)
+            .map(Self)
+            .ok_or(NewCardError::NotBuilt(data_cores))
     }
 
     /// Queues beats for an input, in order of `at`.
@@ -79,7 +85,14 @@ impl Card {
     /// Takes the oldest beats of an output; returns how many of `beats` were filled.
     pub fn take(&mut self, output: Output, beats: &mut [Beat]) -> usize {
         // SAFETY: the slice is valid for the call, which writes whole beats and `bool`s of 0 or 1 only.
-        unsafe { ffi::sluice_card_take(self.0.as_ptr(), output as u32, beats.as_mut_ptr(), beats.len()) }
+        unsafe {
+            ffi::sluice_card_take(
+                self.0.as_ptr(),
+                output as u32,
+                beats.as_mut_ptr(),
+                beats.len(),
+            )
+        }
     }
 
     /// Takes the oldest beat of an output.
@@ -99,7 +112,10 @@ impl Card {
         }
         // SAFETY: a C string that lives until this thread's next run.
         let what = unsafe { CStr::from_ptr(ffi::sluice_failure()) };
-        Err(Stopped { clock: self.clock(), what: what.to_string_lossy().into_owned() })
+        Err(Stopped {
+            clock: self.clock(),
+            what: what.to_string_lossy().into_owned(),
+        })
     }
 
     /// Clocks run since reset.
@@ -141,7 +157,9 @@ impl Card {
     /// the feature `waves` or if the files cannot be created.
     #[must_use]
     pub fn trace(&mut self, path: &Path) -> bool {
-        let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else { return false };
+        let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else {
+            return false;
+        };
         // SAFETY: both pointers are valid for the call.
         unsafe { ffi::sluice_card_trace(self.0.as_ptr(), path.as_ptr()) }
     }

@@ -41,7 +41,15 @@ fn requests(random: &mut Random, from: u64) -> Vec<Beat> {
                     let mask = (((1u32 << len) - 1) << first) as u16;
                     let data = core::array::from_fn(|i| word.rotate_left(i as u32) as u8);
                     let addr = PAGES + 0x8000 + random.below(512) * 16;
-                    Beat { at, addr, data, mask, write: kind == 2, bar2: true, flag: false }
+                    Beat {
+                        at,
+                        addr,
+                        data,
+                        mask,
+                        write: kind == 2,
+                        bar2: true,
+                        flag: false,
+                    }
                 }
             }
         })
@@ -63,7 +71,12 @@ fn frames(random: &mut Random, from: u64) -> Vec<Beat> {
         frame[12..14].copy_from_slice(&[0x08, 0x06]);
         let last = len.div_ceil(16) - 1;
         for (i, chunk) in frame.chunks(16).enumerate() {
-            let mut beat = Beat { at, mask: (u32::MAX >> (32 - chunk.len())) as u16, flag: i == last, ..Beat::default() };
+            let mut beat = Beat {
+                at,
+                mask: (u32::MAX >> (32 - chunk.len())) as u16,
+                flag: i == last,
+                ..Beat::default()
+            };
             beat.data[..chunk.len()].copy_from_slice(chunk);
             beats.push(beat);
             at += 1;
@@ -74,13 +87,17 @@ fn frames(random: &mut Random, from: u64) -> Vec<Beat> {
 }
 
 fn outputs(card: &mut Card) -> [Vec<Beat>; 3] {
-    [Output::Answer, Output::HostRequest, Output::Wire].map(|output| std::iter::from_fn(|| card.take_one(output)).collect())
+    [Output::Answer, Output::HostRequest, Output::Wire]
+        .map(|output| std::iter::from_fn(|| card.take_one(output)).collect())
 }
 
 fn same(data_cores: u32, seed: u64) {
     println!("seed {seed}");
     let image = common::image("sluice-selftest");
-    let mut cards = [Card::split(data_cores, seed).unwrap(), Card::flat(data_cores, seed).unwrap()];
+    let mut cards = [
+        Card::split(data_cores, seed).unwrap(),
+        Card::flat(data_cores, seed).unwrap(),
+    ];
     cards.iter_mut().for_each(|card| common::boot(card, &image));
     let mut random = Random(seed * 2 + 1);
     let start = cards[0].clock();
@@ -93,8 +110,11 @@ fn same(data_cores: u32, seed: u64) {
         }
         // Now and then nothing happens for so long that the split card leaves clocks out.
         let calm = round % 32 >= 16;
-        let (requests, frames) =
-            if calm { (vec![], vec![]) } else { (requests(&mut random, now), frames(&mut random, now)) };
+        let (requests, frames) = if calm {
+            (vec![], vec![])
+        } else {
+            (requests(&mut random, now), frames(&mut random, now))
+        };
         let [split, flat] = cards.each_mut().map(|card| {
             card.push(Input::Request, &requests);
             card.push(Input::Wire, &frames);
@@ -102,12 +122,23 @@ fn same(data_cores: u32, seed: u64) {
             outputs(card)
         });
         assert_eq!(split, flat, "between clocks {now} and {}", now + STEP);
-        assert_eq!(cards[0].fingerprint(), cards[1].fingerprint(), "between clocks {now} and {}", now + STEP);
+        assert_eq!(
+            cards[0].fingerprint(),
+            cards[1].fingerprint(),
+            "between clocks {now} and {}",
+            now + STEP
+        );
         (0..3).for_each(|i| seen[i] += split[i].len());
         skipped += u32::from(cards[0].idle_until().is_some());
     }
-    assert!(skipped > 20, "the split card knows when it is idle: {skipped}");
-    assert!(seen[0] > 500 && seen[2] > 500, "the stimuli reach both ports: {seen:?}");
+    assert!(
+        skipped > 20,
+        "the split card knows when it is idle: {skipped}"
+    );
+    assert!(
+        seen[0] > 500 && seen[2] > 500,
+        "the stimuli reach both ports: {seen:?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,11 @@ fn frame_beats(at: u64, frame: &[u8]) -> Vec<Beat> {
         .chunks(16)
         .enumerate()
         .map(|(i, chunk)| {
-            let mut beat = Beat { at: at + i as u64, mask: (u32::MAX >> (32 - chunk.len())) as u16, ..Beat::default() };
+            let mut beat = Beat {
+                at: at + i as u64,
+                mask: (u32::MAX >> (32 - chunk.len())) as u16,
+                ..Beat::default()
+            };
             beat.data[..chunk.len()].copy_from_slice(chunk);
             beat
         })
@@ -29,7 +33,11 @@ fn self_test_passes(data_cores: u32) {
     let mut card = Card::split(data_cores, 1).unwrap();
     assert_eq!(common::read(&mut card, regs::MAGIC_OFFSET), MAGIC);
     common::boot(&mut card, &common::image("sluice-selftest"));
-    assert_eq!(common::status(&mut card, 200_000), 1, "100 + n: step n of the self-test failed");
+    assert_eq!(
+        common::status(&mut card, 200_000),
+        1,
+        "100 + n: step n of the self-test failed"
+    );
 }
 
 #[test]

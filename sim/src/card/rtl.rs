@@ -86,11 +86,17 @@ impl RtlCard {
     /// Passes on what the card put out.
     fn collect(&mut self, pcie: &mut Port, ethernet: &mut Ethernet) {
         let mut sent = Vec::new();
-        self.drain(Output::Answer, |card, beat| card.inbound.answer(&beat, &mut sent));
-        self.drain(Output::HostRequest, |card, beat| card.outbound.request(&beat, &mut sent));
+        self.drain(Output::Answer, |card, beat| {
+            card.inbound.answer(&beat, &mut sent)
+        });
+        self.drain(Output::HostRequest, |card, beat| {
+            card.outbound.request(&beat, &mut sent)
+        });
         sent.sort_by_key(|(at, _)| *at);
         pcie.outbox.extend(sent);
-        self.drain(Output::Wire, |card, beat| ethernet.from_card.extend(card.from_card.beat(&beat)));
+        self.drain(Output::Wire, |card, beat| {
+            ethernet.from_card.extend(card.from_card.beat(&beat))
+        });
     }
 
     fn drain(&mut self, output: Output, mut each: impl FnMut(&mut Self, Beat)) {

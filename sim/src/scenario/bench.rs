@@ -19,7 +19,16 @@ use crate::world::{CARD_BAR0, WorldHandle};
 /// Clocks per microsecond.
 const CLOCKS_PER_MICRO: f64 = 250.0;
 /// Phases as they are named in reports, by number.
-const PHASES: [&str; 8] = ["idle", "rx", "tcp", "pdu", "controller", "ssd", "tx", "other"];
+const PHASES: [&str; 8] = [
+    "idle",
+    "rx",
+    "tcp",
+    "pdu",
+    "controller",
+    "ssd",
+    "tx",
+    "other",
+];
 /// Clocks in which the card must answer while a host connects: 100 ms.
 const PATIENCE: u64 = 25_000_000;
 /// Counters of the core window beyond the phases.
@@ -39,8 +48,23 @@ pub struct Case {
     ios: u64,
 }
 
-const fn case(name: &'static str, read: bool, kib: u32, depth: usize, digests: bool, ios: u64) -> Case {
-    Case { name, read, kib, depth, sequential: kib > 4, digests, ios }
+const fn case(
+    name: &'static str,
+    read: bool,
+    kib: u32,
+    depth: usize,
+    digests: bool,
+    ios: u64,
+) -> Case {
+    Case {
+        name,
+        read,
+        kib,
+        depth,
+        sequential: kib > 4,
+        digests,
+        ios,
+    }
 }
 
 /// What is measured.
@@ -129,7 +153,11 @@ pub enum BenchError {
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn run(setup: &Setup, only: &str, mut each: impl FnMut(&Row)) -> Result<BenchReport, BenchError> {
+pub fn run(
+    setup: &Setup,
+    only: &str,
+    mut each: impl FnMut(&Row),
+) -> Result<BenchReport, BenchError> {
     let mut setup = setup.clone();
     let quick = SsdConfig {
         namespaces: vec![NamespaceSpec::memory(256 << 20, 12)],
@@ -144,7 +172,12 @@ pub fn run(setup: &Setup, only: &str, mut each: impl FnMut(&Row)) -> Result<Benc
         each(&row);
         rows.push(row);
     }
-    Ok(BenchReport { card: setup.card.name().into(), cores: setup.cores, seed: setup.seed, rows })
+    Ok(BenchReport {
+        card: setup.card.name().into(),
+        cores: setup.cores,
+        seed: setup.seed,
+        rows,
+    })
 }
 
 /// A fresh card for every case, so that no case depends on the ones before.
@@ -152,11 +185,22 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
     let server = Server::start(setup)?;
     let link = LinkConfig::default();
     let mut lab = Lab::new(&server.world, &link, setup.seed);
-    let mut host = Initiator::new(&Config { tcp_buffer: 4 << 20, ..Config::numbered(1) });
-    let nqn = setup.config.subsystems.first().map(|s| s.nqn.clone()).unwrap_or_default();
+    let mut host = Initiator::new(&Config {
+        tcp_buffer: 4 << 20,
+        ..Config::numbered(1)
+    });
+    let nqn = setup
+        .config
+        .subsystems
+        .first()
+        .map(|s| s.nqn.clone())
+        .unwrap_or_default();
     let target = std::net::SocketAddr::from(([10, 0, 0, 2], 4420));
     let connect = ConnectConfig::new(target, &nqn, 1).with_digests(case.digests, case.digests);
-    let fail = |error| BenchError::Host { name: case.name, error };
+    let fail = |error| BenchError::Host {
+        name: case.name,
+        error,
+    };
     let mut advance = |host: &mut Initiator| lab.advance(host);
     let mut b = host.blocking(&mut advance);
     b.patience = PATIENCE;
@@ -175,15 +219,25 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
         ..WorkloadConfig::random_4k(controller.io.clone(), 1, ns.block_size)
     }));
     b.patience = 1 << 40;
-    b.wait("the load", |h| h.workload().is_none_or(Workload::is_done)).map_err(fail)?;
-    let stats = b.initiator.detach().map(Workload::into_stats).unwrap_or_default();
+    b.wait("the load", |h| h.workload().is_none_or(Workload::is_done))
+        .map_err(fail)?;
+    let stats = b
+        .initiator
+        .detach()
+        .map(Workload::into_stats)
+        .unwrap_or_default();
     let khz = (server.world.borrow().now() - clock) as f64 / wall.elapsed().as_secs_f64() / 1000.0;
     if let Some(first) = stats.errors.first() {
-        return Err(BenchError::Load { name: case.name, count: stats.failed, first: first.clone() });
+        return Err(BenchError::Load {
+            name: case.name,
+            count: stats.failed,
+            first: first.clone(),
+        });
     }
     let spent = Counters::read(&server.world, setup.cores).since(&before);
     let ios = stats.ios().max(1) as f64;
-    let micros = |clocks: u32| f64::from(clocks.saturating_sub(2 * link.latency as u32)) / CLOCKS_PER_MICRO;
+    let micros =
+        |clocks: u32| f64::from(clocks.saturating_sub(2 * link.latency as u32)) / CLOCKS_PER_MICRO;
     let busy = |phase: usize| spent.phases[phase] as f64 / ios;
     Ok(Row {
         name: case.name.into(),
@@ -193,7 +247,9 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
         elapsed_clocks_per_io: stats.clocks() as f64 / ios,
         p50_us: micros(stats.percentile(50)),
         p99_us: micros(stats.percentile(99)),
-        phases: (1..PHASES.len()).map(|p| (PHASES[p].to_string(), busy(p))).collect(),
+        phases: (1..PHASES.len())
+            .map(|p| (PHASES[p].to_string(), busy(p)))
+            .collect(),
         payload_accesses: spent.page_accesses,
         frame_loads_per_io: spent.frame_loads as f64 / ios,
         khz,
@@ -249,7 +305,10 @@ fn window(world: &WorldHandle, core: u32, counter: u32) -> u32 {
         world.step();
     }
     let value = world.host_read(CARD_BAR0 + u64::from(bar0_regs::CORE_VALUE_OFFSET), 4);
-    value.ok().and_then(|v| v.try_into().ok()).map_or(0, u32::from_le_bytes)
+    value
+        .ok()
+        .and_then(|v| v.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 const _: () = assert!(Phase::Other as usize == PHASES.len() - 1);

@@ -33,16 +33,29 @@ pub struct DemoConfig {
 
 impl DemoConfig {
     fn runner(&self, host: &str, meter: &Arc<Meter>) -> Runner {
-        Runner::new(self.setup.card.name(), host, "tcp", self.setup.cores, self.setup.seed, meter.clone())
+        Runner::new(
+            self.setup.card.name(),
+            host,
+            "tcp",
+            self.setup.cores,
+            self.setup.seed,
+            meter.clone(),
+        )
     }
 
     fn nqn(&self) -> String {
-        self.setup.config.subsystems.first().map(|s| s.nqn.clone()).unwrap_or_default()
+        self.setup
+            .config
+            .subsystems
+            .first()
+            .map(|s| s.nqn.clone())
+            .unwrap_or_default()
     }
 
     fn address(&self) -> String {
         let ipv4 = self.setup.config.ports.first().and_then(|p| p.ipv4);
-        ipv4.map(|(a, _)| std::net::Ipv4Addr::from(a).to_string()).unwrap_or_default()
+        ipv4.map(|(a, _)| std::net::Ipv4Addr::from(a).to_string())
+            .unwrap_or_default()
     }
 
     /// Writes the cores' log beside the captures; its path if there is one.
@@ -54,7 +67,12 @@ impl DemoConfig {
 
     fn note(&self, server: &mut Server) -> Checked {
         let info = server.rig.card().info();
-        Checked::note(format!("firmware {}, {} cores, {} SSDs", info.firmware, info.cores, server.ssds.len()))
+        Checked::note(format!(
+            "firmware {}, {} cores, {} SSDs",
+            info.firmware,
+            info.cores,
+            server.ssds.len()
+        ))
     }
 }
 
@@ -80,12 +98,20 @@ pub fn with_model(demo: &DemoConfig) -> Report {
         let port = demo.setup.config.ports.first().map_or(4420, |p| p.io_port);
         let address = format!("{}:{port}", demo.address()).parse();
         if let Ok(address) = address {
-            let target = model::Target { address, nqn: demo.nqn() };
+            let target = model::Target {
+                address,
+                nqn: demo.nqn(),
+            };
             let ios = if demo.short { 200 } else { 2000 };
-            let plan = model::Plan { ios, seed: demo.setup.seed };
+            let plan = model::Plan {
+                ios,
+                seed: demo.setup.seed,
+            };
             model::run(&mut lab, &mut host, &target, plan, &meter, &mut runner);
         }
-        runner.step("close the capture", || lab.end_capture().map(|()| Checked::default()));
+        runner.step("close the capture", || {
+            lab.end_capture().map(|()| Checked::default())
+        });
         let wrong = (!runner.ok()).then(|| server.state());
         if let Some(path) = demo.keep_log(&mut server) {
             runner.file("log", path);
@@ -129,7 +155,9 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
         thread::spawn(move || serve_vm(&demo, &socket, &meter, &ready))
     };
     runner.step("bring up the card and its SSDs", || {
-        is_ready.recv().unwrap_or_else(|_| Err("the card's thread ended".into()))
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err("the card's thread ended".into()))
     });
     let pcap = demo.out.join(PCAP);
     if runner.ok() {
@@ -139,13 +167,37 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
         }
     }
     if let Some(mut vm) = scenario::boot(&config, &mut runner).filter(|_| runner.ok()) {
-        let target = Target { address: demo.address(), port: 4420, nqn: demo.nqn(), namespaces: 2 };
-        let extent = if demo.short { Extent::Short } else { Extent::Full };
-        let patience = Duration::from_secs(if demo.setup.card == CardKind::Rtl { 900 } else { 200 });
-        scenario::run(&mut vm, &Plan { target, extent, patience }, &meter, &mut runner);
+        let target = Target {
+            address: demo.address(),
+            port: 4420,
+            nqn: demo.nqn(),
+            namespaces: 2,
+        };
+        let extent = if demo.short {
+            Extent::Short
+        } else {
+            Extent::Full
+        };
+        let patience = Duration::from_secs(if demo.setup.card == CardKind::Rtl {
+            900
+        } else {
+            200
+        });
+        scenario::run(
+            &mut vm,
+            &Plan {
+                target,
+                extent,
+                patience,
+            },
+            &meter,
+            &mut runner,
+        );
     }
     meter.stop();
-    let ended = card.join().unwrap_or_else(|_| Err("the card's thread panicked".into()));
+    let ended = card
+        .join()
+        .unwrap_or_else(|_| Err("the card's thread panicked".into()));
     runner.step("the card was well to the end", || ended.map(Checked::note));
     runner.finish()
 }
@@ -187,7 +239,11 @@ fn serve_vm(
     let cores = server.rig.card().info().cores;
     let mut summary = String::new();
     for core in 1..u32::from(cores) {
-        let c = server.rig.card().counters(core).map_err(|e| e.to_string())?;
+        let c = server
+            .rig
+            .card()
+            .counters(core)
+            .map_err(|e| e.to_string())?;
         summary += &format!(
             "core {core}: {} reads, {} writes, {} retransmissions, {} errors; ",
             c.reads, c.writes, c.retransmits, c.errors

@@ -8,7 +8,9 @@ use object::{Object, ObjectSegment};
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
     /// None was given.
-    #[error("the Verilated card needs the firmware's ELF file (--firmware, or SLUICE_FIRMWARE): `cargo xtask` builds it")]
+    #[error(
+        "the Verilated card needs the firmware's ELF file (--firmware, or SLUICE_FIRMWARE): `cargo xtask` builds it"
+    )]
     Missing,
     /// It cannot be read.
     #[error("firmware {path}: {reason}")]
@@ -25,7 +27,10 @@ pub enum FirmwareError {
 /// # Errors
 /// [`FirmwareError`].
 pub fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {
-    let unreadable = |reason: String| FirmwareError::Unreadable { path: elf.into(), reason };
+    let unreadable = |reason: String| FirmwareError::Unreadable {
+        path: elf.into(),
+        reason,
+    };
     let bytes = std::fs::read(elf).map_err(|e| unreadable(e.to_string()))?;
     let file = object::File::parse(&*bytes).map_err(|e| unreadable(e.to_string()))?;
     let mut image = Vec::new();
@@ -36,7 +41,9 @@ pub fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {
             continue;
         }
         if at + data.len() > 1 << 20 {
-            return Err(unreadable(format!("a segment at {at:#x}, outside the cores' memory")));
+            return Err(unreadable(format!(
+                "a segment at {at:#x}, outside the cores' memory"
+            )));
         }
         image.resize(image.len().max(at + data.len()), 0);
         image[at..at + data.len()].copy_from_slice(data);

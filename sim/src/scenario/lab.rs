@@ -82,7 +82,9 @@ impl Lab {
             each.advance(now, &mut self.to_card);
         }
         if let Some(vlan) = self.vlan {
-            self.to_card.iter_mut().for_each(|(_, frame)| tag(frame, vlan));
+            self.to_card
+                .iter_mut()
+                .for_each(|(_, frame)| tag(frame, vlan));
         }
         let ethernet = &mut world.ethernet;
         record(&mut self.pcap, &mut self.to_card, &ethernet.from_card);
@@ -124,7 +126,9 @@ fn tag(frame: &mut Vec<u8>, vlan: u16) {
 
 /// Takes the tag of this VLAN out; false for a frame without it, which a switch would not send on.
 fn untag(frame: &mut Vec<u8>, vlan: u16) -> bool {
-    let tci = frame.get(14..16).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+    let tci = frame
+        .get(14..16)
+        .map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
     let ours = frame.get(12..14) == Some(&[0x81, 0]) && tci & 0xfff == vlan;
     if ours {
         frame.drain(12..16);
@@ -137,7 +141,9 @@ fn record(pcap: &mut Option<Writer<BufWriter<File>>>, to_card: &mut Frames, from
     let Some(writer) = pcap else { return };
     let mut frames: Vec<_> = to_card.iter().chain(from_card).collect();
     frames.sort_by_key(|(at, _)| *at);
-    let failed = frames.into_iter().any(|(at, frame)| writer.write(*at, frame).is_err());
+    let failed = frames
+        .into_iter()
+        .any(|(at, frame)| writer.write(*at, frame).is_err());
     if failed {
         // A full disk ends the capture, not the simulation; the file's check will tell.
         *pcap = None;

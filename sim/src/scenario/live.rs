@@ -43,7 +43,11 @@ impl<'a> Live<'a> {
         pcap: Option<Writer<BufWriter<File>>>,
         busy: impl Fn() -> bool + 'a,
     ) -> Self {
-        let settle = if world.card().name() == "rtl" { SETTLE_RTL } else { SETTLE };
+        let settle = if world.card().name() == "rtl" {
+            SETTLE_RTL
+        } else {
+            SETTLE
+        };
         Self {
             port,
             pcap,
@@ -59,7 +63,12 @@ impl<'a> Live<'a> {
     ///
     /// # Errors
     /// When the port fails for good.
-    pub fn run(&mut self, world: &mut World, meter: &Meter, mut done: impl FnMut() -> bool) -> io::Result<()> {
+    pub fn run(
+        &mut self,
+        world: &mut World,
+        meter: &Meter,
+        mut done: impl FnMut() -> bool,
+    ) -> io::Result<()> {
         while !done() {
             self.turn(world)?;
             meter.set_clocks(world.now());

@@ -20,7 +20,10 @@ const PIECE: u32 = 128;
 /// # Errors
 /// If the ELF file cannot be read or has no defmt table.
 pub fn read(world: &mut World, core: u32, elf: &Path) -> Result<String, FirmwareError> {
-    let unreadable = |reason: String| FirmwareError::Unreadable { path: elf.into(), reason };
+    let unreadable = |reason: String| FirmwareError::Unreadable {
+        path: elf.into(),
+        reason,
+    };
     let bytes = std::fs::read(elf).map_err(|e| unreadable(e.to_string()))?;
     let table = Table::parse(&bytes).map_err(|e| unreadable(e.to_string()))?;
     let table = table.ok_or_else(|| unreadable("no .defmt section".into()))?;
@@ -68,7 +71,9 @@ fn take(world: &mut World, core: u32) -> Vec<u8> {
 pub fn state(world: &mut World, cores: u32) -> String {
     let read = |world: &mut World, offset: u32| {
         let value = world.host_read(CARD_BAR0 + u64::from(offset), 4).ok();
-        value.and_then(|v| v.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes)
+        value
+            .and_then(|v| v.try_into().ok())
+            .map_or(u32::MAX, u32::from_le_bytes)
     };
     let status = read(world, bar0_regs::FW_STATUS_OFFSET);
     let watchdog = read(world, bar0_regs::WATCHDOG_OFFSET);

@@ -37,7 +37,12 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub fn run(setup: &Setup, listen: &str, limit: Option<Duration>, stop: &Arc<AtomicBool>) -> Result<(), ServeError> {
+pub fn run(
+    setup: &Setup,
+    listen: &str,
+    limit: Option<Duration>,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), ServeError> {
     let mut port = port::open(listen)?;
     let mut server = Server::start(setup)?;
     println!("{}", instructions(setup, listen));
@@ -70,10 +75,17 @@ pub fn run(setup: &Setup, listen: &str, limit: Option<Duration>, stop: &Arc<Atom
 
 /// What a person needs to connect.
 fn instructions(setup: &Setup, listen: &str) -> String {
-    let mut text = format!("{} card with {} data cores on {listen}\n", setup.card.name(), setup.cores);
+    let mut text = format!(
+        "{} card with {} data cores on {listen}\n",
+        setup.card.name(),
+        setup.cores
+    );
     for port in &setup.config.ports {
         let [a, b, c, d, e, f] = port.mac;
-        text += &format!("  port {}: MAC {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", port.name);
+        text += &format!(
+            "  port {}: MAC {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}",
+            port.name
+        );
         if let Some((ip, prefix)) = port.ipv4 {
             let ip = std::net::Ipv4Addr::from(ip);
             text += &format!(", {ip}/{prefix}\n\n  on the host:\n");
@@ -85,9 +97,15 @@ fn instructions(setup: &Setup, listen: &str) -> String {
                     octets[0], octets[1], octets[2]
                 );
             }
-            text += &format!("    modprobe nvme-tcp\n    nvme discover -t tcp -a {ip} -s {}\n", port.discovery_port);
+            text += &format!(
+                "    modprobe nvme-tcp\n    nvme discover -t tcp -a {ip} -s {}\n",
+                port.discovery_port
+            );
             for subsystem in &setup.config.subsystems {
-                text += &format!("    nvme connect -t tcp -a {ip} -s {} -n {}\n", port.io_port, subsystem.nqn);
+                text += &format!(
+                    "    nvme connect -t tcp -a {ip} -s {} -n {}\n",
+                    port.io_port, subsystem.nqn
+                );
             }
         }
     }
@@ -97,7 +115,9 @@ fn instructions(setup: &Setup, listen: &str) -> String {
 fn describe(notice: &Notice) -> String {
     match notice {
         Notice::Card(event) => format!("card: {event:?}"),
-        Notice::SsdReset { ssd } => format!("SSD {ssd} did not answer in time and was reset; it serves again"),
+        Notice::SsdReset { ssd } => {
+            format!("SSD {ssd} did not answer in time and was reset; it serves again")
+        }
         Notice::SsdLost { ssd, reason } => format!("SSD {ssd} is lost: {reason}"),
         Notice::Watchdog { cores } => format!("cores {cores:#b} of the card stopped running"),
     }

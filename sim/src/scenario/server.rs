@@ -47,10 +47,21 @@ impl Setup {
     /// Never: the built-in configuration is tested.
     #[must_use]
     pub fn new(card: CardKind, cores: u32, seed: u64) -> Self {
-        let source =
-            Source { file: "default.toml".into(), format: Format::Toml, text: DEFAULT_CONFIG.into() };
+        let source = Source {
+            file: "default.toml".into(),
+            format: Format::Toml,
+            text: DEFAULT_CONFIG.into(),
+        };
         let config = Config::parse(source).expect("the built-in configuration is right");
-        Self { card, cores, seed, firmware: None, config, ssds: demo_ssds(seed), waves: None }
+        Self {
+            card,
+            cores,
+            seed,
+            firmware: None,
+            config,
+            ssds: demo_ssds(seed),
+            waves: None,
+        }
     }
 }
 
@@ -120,20 +131,36 @@ impl Server {
         let world: WorldHandle = Rc::new(RefCell::new(World::new(model(setup)?)));
         let mut ssds = Vec::new();
         for index in 0..setup.config.ssds.len() {
-            let Some(config) = setup.ssds.get(index).or(setup.ssds.last()) else { break };
-            let backing = |error| ServerError::Backing { name: config.name.clone(), error };
+            let Some(config) = setup.ssds.get(index).or(setup.ssds.last()) else {
+                break;
+            };
+            let backing = |error| ServerError::Backing {
+                name: config.name.clone(),
+                error,
+            };
             let ssd = Rc::new(RefCell::new(Ssd::new(config.clone()).map_err(backing)?));
             world.borrow_mut().add_ssd(Box::new(ssd.clone()));
             ssds.push(ssd);
         }
-        let card = Card::boot(card_device(&world), image.as_deref(), CardOptions::default())?;
+        let card = Card::boot(
+            card_device(&world),
+            image.as_deref(),
+            CardOptions::default(),
+        )?;
         let mut next = 0;
         let rig = Rig::start(card, setup.config.clone(), SsdOptions::default(), |spec| {
             let index = next;
             next += 1;
-            let ssd = ssds.get(index).ok_or(format!("the simulation has {} SSDs", ssds.len()))?;
+            let ssd = ssds
+                .get(index)
+                .ok_or(format!("the simulation has {} SSDs", ssds.len()))?;
             log::debug!("opening {}", spec.name);
-            Ok(ssd_device(&world, index, MSIX_TABLE, ssd.borrow().config().vectors))
+            Ok(ssd_device(
+                &world,
+                index,
+                MSIX_TABLE,
+                ssd.borrow().config().vectors,
+            ))
         })?;
         Ok(Self { world, ssds, rig })
     }
@@ -141,14 +168,18 @@ impl Server {
     /// An SSD has work in hand.
     #[must_use]
     pub fn ssds_busy(&self) -> bool {
-        self.ssds.iter().any(|ssd| ssd.borrow().next_event().is_some())
+        self.ssds
+            .iter()
+            .any(|ssd| ssd.borrow().next_event().is_some())
     }
 
     /// What the cores have logged, decoded with the firmware's ELF file; `None` if that cannot be read.
     pub fn log(&mut self, elf: &Path) -> Option<String> {
         let cores = u32::from(self.rig.card().info().cores);
         let mut world = self.world.borrow_mut();
-        (0..cores).map(|core| super::log::read(&mut world, core, elf).ok()).collect()
+        (0..cores)
+            .map(|core| super::log::read(&mut world, core, elf).ok())
+            .collect()
     }
 
     /// How the card is, in a line for people.
@@ -169,7 +200,9 @@ impl Server {
 fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
     match setup.card {
         CardKind::Functional => {
-            let cores = u8::try_from(setup.cores).ok().filter(|c| (1..=15).contains(c));
+            let cores = u8::try_from(setup.cores)
+                .ok()
+                .filter(|c| (1..=15).contains(c));
             let cores = cores.ok_or_else(|| {
                 ServerError::Model(format!("1 to 15 data cores wanted, {} given", setup.cores))
             })?;
@@ -181,15 +214,20 @@ fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
 
 #[cfg(feature = "rtl")]
 fn rtl(cores: u32, seed: u64, waves: Option<&Path>) -> Result<Box<dyn CardModel>, ServerError> {
-    let mut card =
-        crate::card::rtl::RtlCard::new(cores, seed).map_err(|e| ServerError::Model(e.to_string()))?;
+    let mut card = crate::card::rtl::RtlCard::new(cores, seed)
+        .map_err(|e| ServerError::Model(e.to_string()))?;
     if let Some(path) = waves.filter(|path| !card.trace(path)) {
-        return Err(ServerError::Model(format!("cannot write traces to {}", path.display())));
+        return Err(ServerError::Model(format!(
+            "cannot write traces to {}",
+            path.display()
+        )));
     }
     Ok(Box::new(card))
 }
 
 #[cfg(not(feature = "rtl"))]
 fn rtl(_: u32, _: u64, _: Option<&Path>) -> Result<Box<dyn CardModel>, ServerError> {
-    Err(ServerError::Model("this build has no Verilated card: build with feature `rtl` (cargo xtask does)".into()))
+    Err(ServerError::Model(
+        "this build has no Verilated card: build with feature `rtl` (cargo xtask does)".into(),
+    ))
 }

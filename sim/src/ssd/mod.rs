@@ -312,7 +312,9 @@ impl Ssd {
 impl Device for Ssd {
     fn idle_until(&self) -> Option<Clock> {
         // Reads of its own that are under way come back as packets.
-        self.out.is_empty().then(|| self.next_event().unwrap_or(Clock::MAX))
+        self.out
+            .is_empty()
+            .then(|| self.next_event().unwrap_or(Clock::MAX))
     }
 
     fn run(&mut self, until: Clock, port: &mut Port) {

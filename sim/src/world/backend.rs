@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sluice_device::{Bar, BarError, Clock, Device, Dma, DmaBuffer, DmaError, Irq, IrqError};
 
-use super::{CARD_BAR0, CARD_BAR0_SIZE, CARD_BAR2, CARD_BAR2_SIZE, MSI_BASE, SSD_BAR_SIZE, SSD_BARS, World};
+use super::{
+    CARD_BAR0, CARD_BAR0_SIZE, CARD_BAR2, CARD_BAR2_SIZE, MSI_BASE, SSD_BAR_SIZE, SSD_BARS, World,
+};
 use crate::fabric::MAX_PAYLOAD;
 
 /// A world that several devices share.
@@ -22,11 +24,20 @@ const CARD_VECTORS: u16 = 32;
 /// The card as the host driver opens it.
 #[must_use]
 pub fn card_device(world: &WorldHandle) -> Box<dyn Device> {
-    let bar = |bus, len| SimBar { world: world.clone(), bus, len };
+    let bar = |bus, len| SimBar {
+        world: world.clone(),
+        bus,
+        len,
+    };
     Box::new(SimDevice {
         name: "card".into(),
-        bars: vec![(0, bar(CARD_BAR0, CARD_BAR0_SIZE)), (2, bar(CARD_BAR2, CARD_BAR2_SIZE))],
-        dma: SimDma { world: world.clone() },
+        bars: vec![
+            (0, bar(CARD_BAR0, CARD_BAR0_SIZE)),
+            (2, bar(CARD_BAR2, CARD_BAR2_SIZE)),
+        ],
+        dma: SimDma {
+            world: world.clone(),
+        },
         irq: SimIrq {
             world: world.clone(),
             table: CARD_BAR0 + CARD_MSIX,
@@ -34,18 +45,34 @@ pub fn card_device(world: &WorldHandle) -> Box<dyn Device> {
             address: MSI_BASE,
             armed: Cell::new(0),
         },
-        clock: SimClock { world: world.clone() },
+        clock: SimClock {
+            world: world.clone(),
+        },
     })
 }
 
 /// SSD `index` as the host driver opens it; its MSI-X table lies at `msix_table` in BAR0.
 #[must_use]
-pub fn ssd_device(world: &WorldHandle, index: usize, msix_table: u64, vectors: u16) -> Box<dyn Device> {
+pub fn ssd_device(
+    world: &WorldHandle,
+    index: usize,
+    msix_table: u64,
+    vectors: u16,
+) -> Box<dyn Device> {
     let base = SSD_BARS + index as u64 * SSD_BAR_SIZE;
     Box::new(SimDevice {
         name: format!("ssd{index}"),
-        bars: vec![(0, SimBar { world: world.clone(), bus: base, len: SSD_BAR_SIZE })],
-        dma: SimDma { world: world.clone() },
+        bars: vec![(
+            0,
+            SimBar {
+                world: world.clone(),
+                bus: base,
+                len: SSD_BAR_SIZE,
+            },
+        )],
+        dma: SimDma {
+            world: world.clone(),
+        },
         irq: SimIrq {
             world: world.clone(),
             table: base + msix_table,
@@ -53,7 +80,9 @@ pub fn ssd_device(world: &WorldHandle, index: usize, msix_table: u64, vectors: u
             address: MSI_BASE + (index as u64 + 1) * 0x1000,
             armed: Cell::new(0),
         },
-        clock: SimClock { world: world.clone() },
+        clock: SimClock {
+            world: world.clone(),
+        },
     })
 }
 
@@ -72,7 +101,12 @@ impl Device for SimDevice {
 
     fn bar(&self, index: u8) -> Result<&dyn Bar, BarError> {
         let found = self.bars.iter().find(|(i, _)| *i == index);
-        found.map(|(_, b)| b as &dyn Bar).ok_or_else(|| BarError::Absent { device: self.name.clone(), index })
+        found
+            .map(|(_, b)| b as &dyn Bar)
+            .ok_or_else(|| BarError::Absent {
+                device: self.name.clone(),
+                index,
+            })
     }
 
     fn dma(&self) -> &dyn Dma {
@@ -106,7 +140,11 @@ impl Bar for SimBar {
     fn read32(&self, offset: u64) -> Result<u32, BarError> {
         self.check(offset, 4)?;
         // A read that nothing answers gives all ones, as on a real bus.
-        let data = self.world.borrow_mut().host_read(self.bus + offset, 4).unwrap_or_else(|_| vec![0xff; 4]);
+        let data = self
+            .world
+            .borrow_mut()
+            .host_read(self.bus + offset, 4)
+            .unwrap_or_else(|_| vec![0xff; 4]);
         let mut word = [0xff; 4];
         let n = data.len().min(4);
         word[..n].copy_from_slice(&data[..n]);
@@ -115,7 +153,9 @@ impl Bar for SimBar {
 
     fn write32(&self, offset: u64, value: u32) -> Result<(), BarError> {
         self.check(offset, 4)?;
-        self.world.borrow_mut().host_write(self.bus + offset, &value.to_le_bytes());
+        self.world
+            .borrow_mut()
+            .host_write(self.bus + offset, &value.to_le_bytes());
         Ok(())
     }
 
@@ -138,9 +178,20 @@ impl Dma for SimDma {
         if len == 0 || !align.is_power_of_two() {
             return Err(DmaError::BadRequest { len, align });
         }
-        let bus = self.world.borrow_mut().memory.alloc(len as u64, align as u64);
-        let bus = bus.ok_or_else(|| DmaError::Exhausted { len, reason: "the simulated machine has 1 GiB".into() })?;
-        Ok(Box::new(SimBuffer { world: self.world.clone(), bus, len }))
+        let bus = self
+            .world
+            .borrow_mut()
+            .memory
+            .alloc(len as u64, align as u64);
+        let bus = bus.ok_or_else(|| DmaError::Exhausted {
+            len,
+            reason: "the simulated machine has 1 GiB".into(),
+        })?;
+        Ok(Box::new(SimBuffer {
+            world: self.world.clone(),
+            bus,
+            len,
+        }))
     }
 }
 
@@ -212,13 +263,21 @@ impl Irq for SimIrq {
 
     fn enable(&self, count: u16) -> Result<(), IrqError> {
         if count > self.vectors {
-            return Err(IrqError::TooFew { want: count, have: self.vectors });
+            return Err(IrqError::TooFew {
+                want: count,
+                have: self.vectors,
+            });
         }
         let mut world = self.world.borrow_mut();
         for vector in 0..self.armed.get().max(count) {
             let entry = self.table + 16 * u64::from(vector);
             let masked = u32::from(vector >= count);
-            let words = [self.address as u32, (self.address >> 32) as u32, u32::from(vector), masked];
+            let words = [
+                self.address as u32,
+                (self.address >> 32) as u32,
+                u32::from(vector),
+                masked,
+            ];
             for (i, word) in words.iter().enumerate() {
                 world.host_write(entry + 4 * i as u64, &word.to_le_bytes());
             }
@@ -230,7 +289,10 @@ impl Irq for SimIrq {
 
     fn wait(&self, vector: u16, timeout: Duration) -> Result<bool, IrqError> {
         if vector >= self.armed.get() {
-            return Err(IrqError::NotArmed { vector, armed: self.armed.get() });
+            return Err(IrqError::NotArmed {
+                vector,
+                armed: self.armed.get(),
+            });
         }
         let limit = timeout.as_nanos() as u64 / CLOCK_NS;
         let (address, data) = (self.address, u32::from(vector));

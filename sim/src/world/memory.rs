@@ -16,12 +16,20 @@ impl HostMemory {
     /// Memory that begins at bus address `base`.
     #[must_use]
     pub fn new(base: u64, initial: usize) -> Self {
-        Self { base, bytes: vec![0; initial], next: 0, free: Vec::new() }
+        Self {
+            base,
+            bytes: vec![0; initial],
+            next: 0,
+            free: Vec::new(),
+        }
     }
 
     /// Takes `len` zeroed bytes, aligned to `align` (a power of two); the bus address, or `None` when memory is used up.
     pub fn alloc(&mut self, len: u64, align: u64) -> Option<u64> {
-        let reuse = self.free.iter().position(|(l, o)| *l == len && o % align == 0);
+        let reuse = self
+            .free
+            .iter()
+            .position(|(l, o)| *l == len && o % align == 0);
         let offset = if let Some(i) = reuse {
             self.free.swap_remove(i).1
         } else {
@@ -59,7 +67,9 @@ impl HostMemory {
     /// Reads at an offset.
     #[must_use]
     pub fn read(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
-        let end = (offset as usize).checked_add(len).filter(|e| *e as u64 <= Self::MAX)?;
+        let end = (offset as usize)
+            .checked_add(len)
+            .filter(|e| *e as u64 <= Self::MAX)?;
         let mut out = vec![0; len];
         let have = self.bytes.len().min(end).saturating_sub(offset as usize);
         out[..have].copy_from_slice(&self.bytes[offset as usize..offset as usize + have]);

@@ -97,7 +97,10 @@ impl World {
 
     /// Plugs an SSD in; its number.
     pub fn add_ssd(&mut self, ssd: Box<dyn Device>) -> usize {
-        self.ssds.push(Slot { device: Some(ssd), port: Port::default() });
+        self.ssds.push(Slot {
+            device: Some(ssd),
+            port: Port::default(),
+        });
         self.ssds.len() - 1
     }
 
@@ -139,7 +142,9 @@ impl World {
     /// through for nothing is skipped.
     pub fn step_or_skip(&mut self, limit: Clock) {
         let soonest = self.now + QUANTUM;
-        let until = self.idle_until().map_or(soonest, |idle| idle.min(limit).next_multiple_of(QUANTUM));
+        let until = self
+            .idle_until()
+            .map_or(soonest, |idle| idle.min(limit).next_multiple_of(QUANTUM));
         self.run_devices(until.max(soonest));
     }
 
@@ -150,11 +155,14 @@ impl World {
             return None;
         }
         let devices = self.ssds.iter().filter_map(|slot| slot.device.as_ref());
-        devices.map(|device| device.idle_until()).fold(self.card.idle_until(), |a, b| Some(a?.min(b?)))
+        devices
+            .map(|device| device.idle_until())
+            .fold(self.card.idle_until(), |a, b| Some(a?.min(b?)))
     }
 
     fn run_devices(&mut self, until: Clock) {
-        self.card.run(until, &mut self.card_port, &mut self.ethernet);
+        self.card
+            .run(until, &mut self.card_port, &mut self.ethernet);
         for slot in &mut self.ssds {
             if let Some(device) = &mut slot.device {
                 device.run(until, &mut slot.port);
@@ -180,7 +188,10 @@ impl World {
 
     /// A posted write by the host's processor.
     pub fn host_write(&mut self, addr: u64, data: &[u8]) {
-        self.host_requests.push_back(Tlp::Write { addr, data: data.to_vec() });
+        self.host_requests.push_back(Tlp::Write {
+            addr,
+            data: data.to_vec(),
+        });
     }
 
     /// A read by the host's processor; the world advances until it is answered.
@@ -192,7 +203,11 @@ impl World {
         self.host_requests.push_back(Tlp::Read { addr, len, tag });
         // A device that never completes must not hang the machine: a root port times out as well.
         let answered = self.run_until(COMPLETION_TIMEOUT, |w| w.answers.contains_key(&tag));
-        if answered { self.answers.remove(&tag).unwrap_or(Err(BusError)) } else { Err(BusError) }
+        if answered {
+            self.answers.remove(&tag).unwrap_or(Err(BusError))
+        } else {
+            Err(BusError)
+        }
     }
 
     /// Takes one message with this address and data, if one came.
@@ -239,9 +254,15 @@ impl World {
                     let mut word = [0; 4];
                     let n = data.len().min(4);
                     word[..n].copy_from_slice(&data[..n]);
-                    *self.messages.entry((addr, u32::from_le_bytes(word))).or_default() += 1;
+                    *self
+                        .messages
+                        .entry((addr, u32::from_le_bytes(word)))
+                        .or_default() += 1;
                 }
-                Route::Card(addr) => self.card_port.inbox.push_back((arrives, Tlp::Write { addr, data })),
+                Route::Card(addr) => self
+                    .card_port
+                    .inbox
+                    .push_back((arrives, Tlp::Write { addr, data })),
                 Route::Ssd(i, addr) => self.to_ssd(i, arrives, Tlp::Write { addr, data }),
                 Route::Nowhere => {}
             },
@@ -258,12 +279,27 @@ impl World {
             Route::Card(addr) => {
                 let forward = self.take_tag();
                 self.forwarded.insert(forward, (from, tag));
-                self.card_port.inbox.push_back((arrives, Tlp::Read { addr, len, tag: forward }));
+                self.card_port.inbox.push_back((
+                    arrives,
+                    Tlp::Read {
+                        addr,
+                        len,
+                        tag: forward,
+                    },
+                ));
             }
             Route::Ssd(i, addr) if self.ssds.get(i).is_some_and(|s| s.device.is_some()) => {
                 let forward = self.take_tag();
                 self.forwarded.insert(forward, (from, tag));
-                self.to_ssd(i, arrives, Tlp::Read { addr, len, tag: forward });
+                self.to_ssd(
+                    i,
+                    arrives,
+                    Tlp::Read {
+                        addr,
+                        len,
+                        tag: forward,
+                    },
+                );
             }
             _ => self.complete(arrives, from, tag, Err(BusError)),
         }

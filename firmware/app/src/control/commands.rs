@@ -4,7 +4,8 @@ use sluice_hal::{CoreId, Hal, layout};
 use sluice_nvmf::Refusal;
 use sluice_ssd::{place, queue};
 use sluice_wire::mgmt::{
-    CardInfo, Event, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace, SsdAttach, Status, SubsystemConfig,
+    CardInfo, Event, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace,
+    SsdAttach, Status, SubsystemConfig,
 };
 use zerocopy::{FromBytes, IntoBytes, TryFromBytes};
 
@@ -45,7 +46,8 @@ impl ControlCore {
             Opcode::SsdDetach => self.ssd_detach(index, hal),
             Opcode::SubsystemAdd => {
                 let outcome = self.data::<SubsystemConfig, _>(hal);
-                let outcome = outcome.and_then(|c| self.target.subsystem_add(index, &c, &mut self.actions));
+                let outcome =
+                    outcome.and_then(|c| self.target.subsystem_add(index, &c, &mut self.actions));
                 self.close(outcome);
             }
             Opcode::SubsystemRemove => {
@@ -65,12 +67,14 @@ impl ControlCore {
             }
             Opcode::HostAdd => {
                 let outcome = self.data::<[u8; NQN_SIZE], _>(hal);
-                let outcome = outcome.and_then(|nqn| self.target.host_add(index, &nqn, &mut self.actions));
+                let outcome =
+                    outcome.and_then(|nqn| self.target.host_add(index, &nqn, &mut self.actions));
                 self.close(outcome);
             }
             Opcode::HostRemove => {
                 let outcome = self.data::<[u8; NQN_SIZE], _>(hal);
-                let outcome = outcome.and_then(|nqn| self.target.host_remove(index, &nqn, &mut self.actions));
+                let outcome =
+                    outcome.and_then(|nqn| self.target.host_remove(index, &nqn, &mut self.actions));
                 self.close(outcome);
             }
             Opcode::ListenerAdd => {
@@ -97,7 +101,10 @@ impl ControlCore {
     /// The command's data, which must be exactly one `T`.
     fn data<T: FromBytes + IntoBytes, H: Hal>(&mut self, hal: &mut H) -> Result<T, Refusal> {
         if self.port.command.data_len.get() as usize != size_of::<T>() {
-            return Err(Refusal { status: Status::BadLength, result: size_of::<T>() as u32 });
+            return Err(Refusal {
+                status: Status::BadLength,
+                result: size_of::<T>() as u32,
+            });
         }
         let mut value = T::new_zeroed();
         hal.pm_read(DATA, value.as_mut_bytes());
@@ -144,20 +151,34 @@ impl ControlCore {
         self.host.configure(&super::target::host_config(&config));
         self.host.announce(&mut CoreLink::new(hal, &mut self.link));
         hal.pm_write(PORT, config.as_bytes());
-        let mail = ToData::Port { at: PORT.0, pm_bus: self.port.pm_bus() };
+        let mail = ToData::Port {
+            at: PORT.0,
+            pm_bus: self.port.pm_bus(),
+        };
         self.broadcast(mail.encode(), hal);
         let outcome = self.target.port_set(index, &config, &mut self.actions);
         self.close(outcome);
     }
 
     fn check_ssd(&self, ssd: u32) -> Result<(), Refusal> {
-        let known = self.ssds.get(ssd as usize).is_some_and(|s| s.attached.is_some());
-        if known { Ok(()) } else { Err(Status::Missing.into()) }
+        let known = self
+            .ssds
+            .get(ssd as usize)
+            .is_some_and(|s| s.attached.is_some());
+        if known {
+            Ok(())
+        } else {
+            Err(Status::Missing.into())
+        }
     }
 
     fn ssd_prepare<H: Hal>(&mut self, index: u32, deepest: u32, hal: &mut H) {
         let data_cores = u32::from(self.data_cores);
-        let Some(ssd) = self.ssds.get(index as usize).filter(|_| index < place::max_ssds(data_cores)) else {
+        let Some(ssd) = self
+            .ssds
+            .get(index as usize)
+            .filter(|_| index < place::max_ssds(data_cores))
+        else {
             return self.finish(Status::BadIndex, place::max_ssds(data_cores), 0);
         };
         if ssd.attached.is_some() || ssd.draining != 0 {
@@ -189,12 +210,20 @@ impl ControlCore {
             return self.finish(Status::Exists, 0, 0);
         }
         if u32::from(config.queues.get()) != data_cores {
-            return self.finish(Status::BadField, core::mem::offset_of!(SsdAttach, queues) as u32, 0);
+            return self.finish(
+                Status::BadField,
+                core::mem::offset_of!(SsdAttach, queues) as u32,
+                0,
+            );
         }
         let small = config.max_transfer.get() != 0 && config.max_transfer.get() < limits::TRANSFER;
         if small {
             // Commands are not split, so an SSD must take what hosts may send.
-            return self.finish(Status::BadField, core::mem::offset_of!(SsdAttach, max_transfer) as u32, 0);
+            return self.finish(
+                Status::BadField,
+                core::mem::offset_of!(SsdAttach, max_transfer) as u32,
+                0,
+            );
         }
         let deepest = u32::from(ssd.entries);
         ssd.attached = Some(config);
@@ -202,9 +231,15 @@ impl ControlCore {
         for core in 1..=self.data_cores {
             let pair = place::pair(index, CoreId(core), data_cores);
             let at = place::queues(index, CoreId(core), data_cores, deepest);
-            let (Some(pair), Some(at)) = (pair, at) else { continue };
+            let (Some(pair), Some(at)) = (pair, at) else {
+                continue;
+            };
             let (tail, head) = place::doorbells(pair);
-            let bus = place::doorbell_addresses(config.doorbells.get(), config.doorbell_stride.get(), core.into());
+            let bus = place::doorbell_addresses(
+                config.doorbells.get(),
+                config.doorbell_stride.get(),
+                core.into(),
+            );
             hal.doorbell_map(tail, bus.0);
             hal.doorbell_map(head, bus.1);
             let mail = ToData::SsdAttach {
@@ -222,7 +257,11 @@ impl ControlCore {
     }
 
     fn ssd_detach<H: Hal>(&mut self, index: u32, hal: &mut H) {
-        let Some(ssd) = self.ssds.get_mut(index as usize).filter(|s| s.attached.is_some()) else {
+        let Some(ssd) = self
+            .ssds
+            .get_mut(index as usize)
+            .filter(|s| s.attached.is_some())
+        else {
             return self.finish(Status::Missing, 0, 0);
         };
         ssd.attached = None;
@@ -236,7 +275,13 @@ impl ControlCore {
     /// A data core misses an answer. The host driver is told once per attachment, however many cores wait: it resets
     /// the SSD each time.
     pub(super) fn ssd_timeout(&mut self, ssd: u8) {
-        let Some(state) = self.ssds.get_mut(usize::from(ssd)).filter(|s| s.attached.is_some()) else { return };
+        let Some(state) = self
+            .ssds
+            .get_mut(usize::from(ssd))
+            .filter(|s| s.attached.is_some())
+        else {
+            return;
+        };
         if !core::mem::replace(&mut state.timeout_told, true) {
             self.event(Event::SsdTimeout, ssd.into());
         }
@@ -244,7 +289,9 @@ impl ControlCore {
 
     /// A data core has ended its commands to the SSD.
     pub(super) fn drained(&mut self, ssd: u8) {
-        let Some(ssd) = self.ssds.get_mut(usize::from(ssd)) else { return };
+        let Some(ssd) = self.ssds.get_mut(usize::from(ssd)) else {
+            return;
+        };
         ssd.draining = ssd.draining.saturating_sub(1);
         if ssd.draining == 0 && self.port.step == Step::Waiting {
             self.finish(Status::Success, 0, 0);
@@ -294,4 +341,5 @@ fn bad_port(config: &PortConfig) -> Option<usize> {
     (config.io_port.get() == 0).then_some(offset_of!(PortConfig, io_port))
 }
 
-const _: () = assert!(size_of::<QueuePlace>() * 15 <= MAX_DATA && layout::PAGE_SIZE as usize >= MAX_DATA);
+const _: () =
+    assert!(size_of::<QueuePlace>() * 15 <= MAX_DATA && layout::PAGE_SIZE as usize >= MAX_DATA);

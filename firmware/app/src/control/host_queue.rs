@@ -3,7 +3,8 @@
 
 use heapless::Deque;
 use sluice_hal::{
-    Hal, HostQueue, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, PmAddr, PmSlice, layout,
+    Hal, HostQueue, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, PmAddr, PmSlice,
+    layout,
 };
 use sluice_wire::mgmt::{Command, Completion, MAX_DATA, Status};
 use zerocopy::{FromZeros, IntoBytes};
@@ -65,7 +66,14 @@ pub struct HostPort {
 impl HostPort {
     pub const fn new() -> Self {
         Self {
-            queue: HostQueue { enabled: false, sq: 0, cq: 0, entries: 0, sq_tail: 0, pm_bus: 0 },
+            queue: HostQueue {
+                enabled: false,
+                sq: 0,
+                cq: 0,
+                entries: 0,
+                sq_tail: 0,
+                pm_bus: 0,
+            },
             step: Step::Idle,
             command: Command {
                 opcode: 0,
@@ -110,7 +118,10 @@ impl ControlCore {
         self.port.queue = queue;
         let mut busy = self.take_moves(hal);
         self.report_event();
-        if self.port.step == Step::Idle && self.port.sq_head != queue.sq_tail && queue.sq_tail < queue.entries {
+        if self.port.step == Step::Idle
+            && self.port.sq_head != queue.sq_tail
+            && queue.sq_tail < queue.entries
+        {
             busy = true;
             self.fetch(hal);
         }
@@ -130,19 +141,38 @@ impl ControlCore {
 
     fn fetch<H: Hal>(&mut self, hal: &mut H) {
         let at = self.port.queue.sq + u64::from(self.port.sq_head) * 64;
-        if self.move_host(MoveSource::Host(at, 64), MoveTarget::Pm(ENTRY), Moved::Entry, hal) {
+        if self.move_host(
+            MoveSource::Host(at, 64),
+            MoveTarget::Pm(ENTRY),
+            Moved::Entry,
+            hal,
+        ) {
             self.port.step = Step::Fetching;
         }
     }
 
-    fn move_host<H: Hal>(&mut self, source: MoveSource, target: MoveTarget, what: Moved, hal: &mut H) -> bool {
-        let job = MoveJob { tag: 0, source, target, flags: MoveFlags::default(), crc_context: 0 };
+    fn move_host<H: Hal>(
+        &mut self,
+        source: MoveSource,
+        target: MoveTarget,
+        what: Moved,
+        hal: &mut H,
+    ) -> bool {
+        let job = MoveJob {
+            tag: 0,
+            source,
+            target,
+            flags: MoveFlags::default(),
+            crc_context: 0,
+        };
         // The list is as long as this core ever has moves: one for the command, one per completion.
         hal.move_post(&job).is_ok() && self.port.moves.push_back(what).is_ok()
     }
 
     fn take_moves<H: Hal>(&mut self, hal: &mut H) -> bool {
-        let Some(done) = hal.move_done() else { return false };
+        let Some(done) = hal.move_done() else {
+            return false;
+        };
         match self.port.moves.pop_front() {
             Some(Moved::Entry) if done.ok => self.fetched(hal),
             // Without its entry a command cannot even be refused: the queue is unusable until it is set up anew.
@@ -217,7 +247,9 @@ impl ControlCore {
     }
 
     fn report_event(&mut self) {
-        if let (Some(cid), Some((event, subject))) = (self.port.next_event, self.events.front().copied()) {
+        if let (Some(cid), Some((event, subject))) =
+            (self.port.next_event, self.events.front().copied())
+        {
             self.events.pop_front();
             self.port.next_event = None;
             self.complete(cid, Status::Success, event as u32, subject);
@@ -225,14 +257,21 @@ impl ControlCore {
     }
 
     fn post_completion<H: Hal>(&mut self, hal: &mut H) {
-        let Some(mut completion) = self.port.completions.front().copied() else { return };
+        let Some(mut completion) = self.port.completions.front().copied() else {
+            return;
+        };
         completion.status = (completion.status.get() | self.port.phase).into();
         let slot = COMPLETIONS.plus(16 * (self.port.completion_slot % COMPLETION_SLOTS));
         hal.pm_write(slot, completion.as_bytes());
         let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
         pieces[0] = PmSlice::new(slot, 16);
         let at = self.port.queue.cq + u64::from(self.port.cq_tail) * 16;
-        if !self.move_host(MoveSource::Pm(pieces, 1), MoveTarget::Host(at), Moved::Completion, hal) {
+        if !self.move_host(
+            MoveSource::Pm(pieces, 1),
+            MoveTarget::Host(at),
+            Moved::Completion,
+            hal,
+        ) {
             return;
         }
         self.port.completions.pop_front();

@@ -104,12 +104,20 @@ impl ControlCore {
             link: LinkState::new(),
             host: Host::new(),
             target: Target::new(target::LIMITS),
-            actions: ActionQueue { queue: Deque::new(), lost: 0 },
+            actions: ActionQueue {
+                queue: Deque::new(),
+                lost: 0,
+            },
             outbox: Deque::new(),
             port: HostPort::new(),
             events: Deque::new(),
             lost_events: 0,
-            ssds: [Ssd { attached: None, timeout_told: false, entries: 0, draining: 0 }; SSDS],
+            ssds: [Ssd {
+                attached: None,
+                timeout_told: false,
+                entries: 0,
+                draining: 0,
+            }; SSDS],
             outstanding: Vec::new(),
             io_port: 0,
             discovery_port: 0,
@@ -160,8 +168,16 @@ impl ControlCore {
         if !self.outbox.is_empty() || self.port.is_waiting() {
             return BUSY_RETRY;
         }
-        let timers = [self.host.deadline(), self.target.deadline(), Some(self.next_activity)];
-        let next = timers.into_iter().flatten().min().unwrap_or(self.next_activity);
+        let timers = [
+            self.host.deadline(),
+            self.target.deadline(),
+            Some(self.next_activity),
+        ];
+        let next = timers
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next_activity);
         next.since(self.now).min(ACTIVITY_PERIOD) as u32
     }
 
@@ -178,7 +194,8 @@ impl ControlCore {
             }
         }
         if self.host.deadline().is_some_and(|at| at <= self.now) {
-            self.host.handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
+            self.host
+                .handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
         }
         self.link.reap(hal);
         any
@@ -190,7 +207,9 @@ impl ControlCore {
             if self.outbox.len() > self.outbox.capacity() / 2 {
                 return true;
             }
-            let Some(mail) = hal.mail_recv() else { return taken > 0 };
+            let Some(mail) = hal.mail_recv() else {
+                return taken > 0;
+            };
             self.mail(&mail, hal);
             self.act(hal);
         }
@@ -241,7 +260,9 @@ impl ControlCore {
     fn drain_outbox<H: Hal>(&mut self, hal: &mut H) {
         let mut full = 0u32;
         for _ in 0..self.outbox.len() {
-            let Some((core, mail)) = self.outbox.pop_front() else { return };
+            let Some((core, mail)) = self.outbox.pop_front() else {
+                return;
+            };
             let sent = full & 1 << core == 0 && hal.mail_send(CoreId(core), &mail).is_ok();
             if !sent {
                 full |= 1 << core;

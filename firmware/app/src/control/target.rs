@@ -1,8 +1,8 @@
 //! Between the data cores and the NVMe-oF target: relayed commands in, actions out.
 
 use sluice_hal::{Hal, Mail, Micros, PmAddr, layout};
-use sluice_nvmf::{Action, DataSink, Limits, QueueKey};
 use sluice_net::HostConfig;
+use sluice_nvmf::{Action, DataSink, Limits, QueueKey};
 use sluice_wire::mgmt::PortConfig;
 use sluice_wire::nvme::Status;
 
@@ -65,14 +65,22 @@ impl ControlCore {
 
     fn opened<H: Hal>(&mut self, key: u32, port: u16, hal: &mut H) {
         let discovery = port == self.discovery_port && port != self.io_port;
-        if !self.target.connection_opened(self.now, QueueKey(key), 0, discovery) {
-            self.post(core_of(key), ToData::QueueClose { key, abort: true }.encode(), hal);
+        if !self
+            .target
+            .connection_opened(self.now, QueueKey(key), 0, discovery)
+        {
+            self.post(
+                core_of(key),
+                ToData::QueueClose { key, abort: true }.encode(),
+                hal,
+            );
         }
     }
 
     fn closed(&mut self, key: u32) {
         self.outstanding.retain(|o| o.key != key);
-        self.target.connection_closed(self.now, QueueKey(key), &mut self.actions);
+        self.target
+            .connection_closed(self.now, QueueKey(key), &mut self.actions);
     }
 
     /// Ends what the target keeps for later (event requests) or dropped because it had begun to close the connection:
@@ -90,20 +98,41 @@ impl ControlCore {
         let len = (relay.data_in as usize).min(FROM_HOST);
         hal.pm_read(PmAddr(relay.data), &mut data[..len]);
         let cid = u16::from_le_bytes([sqe[2], sqe[3]]);
-        let entry = Outstanding { key: relay.key, cid, request: relay.request };
+        let entry = Outstanding {
+            key: relay.key,
+            cid,
+            request: relay.request,
+        };
         if self.outstanding.push(entry).is_err() {
             // Sized for all the target may hold; a host cannot get here.
             return;
         }
-        let mut sink = PmSink { hal, at: PmAddr(relay.data), room: relay.room };
-        self.target.command(self.now, QueueKey(relay.key), &sqe, &data[..len], &mut sink, &mut self.actions);
+        let mut sink = PmSink {
+            hal,
+            at: PmAddr(relay.data),
+            room: relay.room,
+        };
+        self.target.command(
+            self.now,
+            QueueKey(relay.key),
+            &sqe,
+            &data[..len],
+            &mut sink,
+            &mut self.actions,
+        );
     }
 
     /// Does what the target asked for.
     pub(super) fn act<H: Hal>(&mut self, hal: &mut H) {
         while let Some(action) = self.actions.queue.pop_front() {
             match action {
-                Action::Complete { key, cid, result, status, data_len } => {
+                Action::Complete {
+                    key,
+                    cid,
+                    result,
+                    status,
+                    data_len,
+                } => {
                     self.complete_relayed(key.0, cid, result, status.code(), data_len, hal);
                 }
                 Action::QueueReady(ready) => {
@@ -118,9 +147,15 @@ impl ControlCore {
                     self.post(core_of(ready.key.0), mail.encode(), hal);
                 }
                 Action::QueueClose { key, abort } => {
-                    self.post(core_of(key.0), ToData::QueueClose { key: key.0, abort }.encode(), hal);
+                    self.post(
+                        core_of(key.0),
+                        ToData::QueueClose { key: key.0, abort }.encode(),
+                        hal,
+                    );
                 }
-                Action::Namespace(update) => self.broadcast(ToData::namespace(&update.encode()), hal),
+                Action::Namespace(update) => {
+                    self.broadcast(ToData::namespace(&update.encode()), hal)
+                }
                 Action::Event(event, subject) => self.event(event, subject),
                 // Data cores serve an I/O queue until it is closed, which the target asks for by itself.
                 Action::ControllerLive { .. } => {}
@@ -128,10 +163,30 @@ impl ControlCore {
         }
     }
 
-    fn complete_relayed<H: Hal>(&mut self, key: u32, cid: u16, result: u64, status: u16, data_len: u32, hal: &mut H) {
-        let Some(at) = self.outstanding.iter().position(|o| o.key == key && o.cid == cid) else { return };
+    fn complete_relayed<H: Hal>(
+        &mut self,
+        key: u32,
+        cid: u16,
+        result: u64,
+        status: u16,
+        data_len: u32,
+        hal: &mut H,
+    ) {
+        let Some(at) = self
+            .outstanding
+            .iter()
+            .position(|o| o.key == key && o.cid == cid)
+        else {
+            return;
+        };
         let request = self.outstanding.swap_remove(at).request;
-        let mail = ToData::Complete { key, request, status, result, data_len };
+        let mail = ToData::Complete {
+            key,
+            request,
+            status,
+            result,
+            data_len,
+        };
         self.post(core_of(key), mail.encode(), hal);
     }
 
@@ -145,7 +200,8 @@ impl ControlCore {
                 if heard != 0 {
                     let ago = u64::from((self.now.0 as u32).wrapping_sub(heard));
                     let association = (word % layout::ASSOCIATIONS) as u8;
-                    self.target.host_active(association, Micros(self.now.0.saturating_sub(ago)));
+                    self.target
+                        .host_active(association, Micros(self.now.0.saturating_sub(ago)));
                 }
             }
         }

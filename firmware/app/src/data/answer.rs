@@ -1,7 +1,9 @@
 //! What goes to the host: responses, data, requests for data. PDU headers are written to the request's slot in packet
 //! memory and stay there until TCP has the acknowledgment, so any byte can be sent again.
 
-use sluice_hal::{Hal, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, Phase, PmSlice};
+use sluice_hal::{
+    Hal, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, Phase, PmSlice,
+};
 use sluice_nvme_tcp::{C2hEnd, Violation};
 
 use super::DataCore;
@@ -17,7 +19,9 @@ impl DataCore {
     /// The connection's send queue has room for `chunks` more.
     #[inline]
     pub(super) fn may_send(&self, conn: u16, chunks: usize) -> bool {
-        self.conns[usize::from(conn)].tcp.is_some_and(|tcp| self.tcp.send_room(tcp) >= chunks)
+        self.conns[usize::from(conn)]
+            .tcp
+            .is_some_and(|tcp| self.tcp.send_room(tcp) >= chunks)
     }
 
     /// Ends a command with an error before anything was done for it.
@@ -41,9 +45,12 @@ impl DataCore {
         if !digest {
             return self.send_answer(request, hal);
         }
-        let Some(run) = r.run else { return self.send_answer(request, hal) };
+        let Some(run) = r.run else {
+            return self.send_answer(request, hal);
+        };
         let bytes = r.bytes;
-        let Some(context) = self.digest_context(self.requests.all[usize::from(request)].conn) else {
+        let Some(context) = self.digest_context(self.requests.all[usize::from(request)].conn)
+        else {
             return self.wait(request, State::NeedsSend);
         };
         let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
@@ -72,8 +79,16 @@ impl DataCore {
     /// is coming in, another connection's that does not.
     #[inline]
     fn digest_context(&self, conn: u16) -> Option<u16> {
-        let spare = if conn & 0xff == 0xff { conn ^ 1 } else { conn | 0xff };
-        let free = |conn: &u16| self.conns.get(usize::from(*conn)).is_none_or(|c| c.pdu_starts);
+        let spare = if conn & 0xff == 0xff {
+            conn ^ 1
+        } else {
+            conn | 0xff
+        };
+        let free = |conn: &u16| {
+            self.conns
+                .get(usize::from(*conn))
+                .is_none_or(|c| c.pdu_starts)
+        };
         [conn, spare].into_iter().find(free).map(|conn| conn & 0xff)
     }
 
@@ -98,24 +113,51 @@ impl DataCore {
         if has_data(r.kind, r.status, r.bytes, r.to_host) {
             let Some(run) = r.run else { return };
             respond = !(entry.no_sqhd && r.result == 0);
-            let end = if respond { C2hEnd::Last } else { C2hEnd::Success };
-            let len = entry.session.c2h_data(r.cid, 0, r.bytes, end, &mut self.pdu, |b| hal.crc32c(b));
+            let end = if respond {
+                C2hEnd::Last
+            } else {
+                C2hEnd::Success
+            };
+            let len = entry
+                .session
+                .c2h_data(r.cid, 0, r.bytes, end, &mut self.pdu, |b| hal.crc32c(b));
             hal.pm_write(slot, self.pdu.bytes(len));
             trailer_len = entry.session.data_digest_len();
-            let data_token = if respond || trailer_len > 0 { NO_TOKEN } else { u32::from(request) };
+            let data_token = if respond || trailer_len > 0 {
+                NO_TOKEN
+            } else {
+                u32::from(request)
+            };
             let _ = self.tcp.send(tcp, PmSlice::new(slot, len as u32), NO_TOKEN);
-            let _ = self.tcp.send(tcp, PmSlice::new(run.addr(), r.bytes), data_token);
+            let _ = self
+                .tcp
+                .send(tcp, PmSlice::new(run.addr(), r.bytes), data_token);
         }
         if respond {
-            let head = if entry.no_sqhd { 0 } else { u32::from(entry.sq_head) };
+            let head = if entry.no_sqhd {
+                0
+            } else {
+                u32::from(entry.sq_head)
+            };
             let status = u32::from(r.status) << 17;
-            let cqe = [r.result as u32, (r.result >> 32) as u32, head, u32::from(r.cid) | status];
-            let len = entry.session.capsule_resp(&cqe, &mut self.pdu, |b| hal.crc32c(b));
+            let cqe = [
+                r.result as u32,
+                (r.result >> 32) as u32,
+                head,
+                u32::from(r.cid) | status,
+            ];
+            let len = entry
+                .session
+                .capsule_resp(&cqe, &mut self.pdu, |b| hal.crc32c(b));
             hal.pm_write(trailer.plus(trailer_len), self.pdu.bytes(len));
             trailer_len += len as u32;
         }
         if trailer_len > 0 {
-            let _ = self.tcp.send(tcp, PmSlice::new(core::mem::take(&mut trailer), trailer_len), u32::from(request));
+            let _ = self.tcp.send(
+                tcp,
+                PmSlice::new(core::mem::take(&mut trailer), trailer_len),
+                u32::from(request),
+            );
         }
     }
 
@@ -124,10 +166,14 @@ impl DataCore {
         let slot = self.share.slot(request);
         let r = &mut self.requests.all[usize::from(request)];
         let entry = &mut self.conns[usize::from(r.conn)];
-        let Some(range) = r.transfer.next_r2t(r.bytes) else { return };
+        let Some(range) = r.transfer.next_r2t(r.bytes) else {
+            return;
+        };
         r.state = State::Receiving;
         entry.soliciting += 1;
-        let len = entry.session.r2t(r.cid, request, range, &mut self.pdu, |b| hal.crc32c(b));
+        let len = entry
+            .session
+            .r2t(r.cid, request, range, &mut self.pdu, |b| hal.crc32c(b));
         hal.pm_write(slot, self.pdu.bytes(len));
         // `begin` asked for the room.
         if let Some(tcp) = entry.tcp {
@@ -141,14 +187,20 @@ impl DataCore {
     }
 
     pub(super) fn send_term_req<H: Hal>(&mut self, conn: u16, violation: Violation, hal: &mut H) {
-        let len = self.conns[usize::from(conn)].session.terminate(violation, &mut self.pdu);
+        let len = self.conns[usize::from(conn)]
+            .session
+            .terminate(violation, &mut self.pdu);
         if len > 0 {
             self.send_session_pdu(conn, len, hal);
         }
     }
 
     fn send_session_pdu<H: Hal>(&mut self, conn: u16, len: usize, hal: &mut H) {
-        let request = if self.may_send(conn, 1) { self.new_request(conn, Kind::Session, 0) } else { None };
+        let request = if self.may_send(conn, 1) {
+            self.new_request(conn, Kind::Session, 0)
+        } else {
+            None
+        };
         let Some(request) = request else {
             // No room even for this: the host sees the connection go instead.
             return self.end(conn, true, hal);
@@ -157,7 +209,9 @@ impl DataCore {
         hal.pm_write(slot, self.pdu.bytes(len));
         self.requests.all[usize::from(request)].state = State::Sending;
         if let Some(tcp) = self.conns[usize::from(conn)].tcp {
-            let _ = self.tcp.send(tcp, PmSlice::new(slot, len as u32), u32::from(request));
+            let _ = self
+                .tcp
+                .send(tcp, PmSlice::new(slot, len as u32), u32::from(request));
         }
     }
 

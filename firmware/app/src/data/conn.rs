@@ -128,7 +128,10 @@ pub struct ConnQueue {
 
 impl ConnQueue {
     pub const fn new() -> Self {
-        Self { order: Deque::new(), queued: [0; CONNECTIONS / 32] }
+        Self {
+            order: Deque::new(),
+            queued: [0; CONNECTIONS / 32],
+        }
     }
 
     #[inline]
@@ -165,7 +168,9 @@ impl DataCore {
         let mut any = false;
         // Each event sends at most two messages. Those of many connections that end at once wait for room.
         while self.outbox.len() < self.outbox.capacity() / 2 {
-            let Some((tcp, event)) = self.tcp.poll_event() else { break };
+            let Some((tcp, event)) = self.tcp.poll_event() else {
+                break;
+            };
             any = true;
             match event {
                 Event::Opened { local_port, .. } => self.opened(tcp, local_port, hal),
@@ -194,7 +199,9 @@ impl DataCore {
     }
 
     fn opened<H: Hal>(&mut self, tcp: ConnId, port: u16, hal: &mut H) {
-        let free = self.conns[..self.share.connections()].iter().position(|c| c.role == Role::Unused);
+        let free = self.conns[..self.share.connections()]
+            .iter()
+            .position(|c| c.role == Role::Unused);
         let Some(conn) = free else {
             self.stats.refused += 1;
             self.tcp.abort(tcp);
@@ -226,7 +233,11 @@ impl DataCore {
         entry.dead = true;
         entry.parked = false;
         if let Some(tcp) = entry.tcp {
-            if abort { self.tcp.abort(tcp) } else { self.tcp.close(tcp) }
+            if abort {
+                self.tcp.abort(tcp)
+            } else {
+                self.tcp.close(tcp)
+            }
             self.ready.push(conn);
         }
         self.settle(conn, hal);

@@ -36,7 +36,13 @@ enum Data {
 impl DataCore {
     /// Takes a command. False, with nothing changed, if there is no room for it now.
     #[inline]
-    pub(super) fn command<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], in_capsule: u32, hal: &mut H) -> bool {
+    pub(super) fn command<H: Hal>(
+        &mut self,
+        conn: u16,
+        sqe: &[u32; 16],
+        in_capsule: u32,
+        hal: &mut H,
+    ) -> bool {
         hal.phase(Phase::Controller);
         let word0 = u32::from_le(sqe[0]);
         let (opcode, cid) = (word0 as u8, (word0 >> 16) as u16);
@@ -53,18 +59,35 @@ impl DataCore {
     }
 
     fn refuse_early<H: Hal>(&mut self, conn: u16, cid: u16, in_capsule: u32, hal: &mut H) -> bool {
-        let Some(request) = self.new_request(conn, Kind::Flush, cid) else { return false };
+        let Some(request) = self.new_request(conn, Kind::Flush, cid) else {
+            return false;
+        };
         self.accepted(conn, request, in_capsule, true, hal);
         self.fail(request, Status::COMMAND_SEQUENCE.no_retry().code(), hal);
         true
     }
 
     #[inline]
-    fn io_command<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], cid: u16, in_capsule: u32, hal: &mut H) -> bool {
+    fn io_command<H: Hal>(
+        &mut self,
+        conn: u16,
+        sqe: &[u32; 16],
+        cid: u16,
+        in_capsule: u32,
+        hal: &mut H,
+    ) -> bool {
         let subsystem = self.conns[usize::from(conn)].subsystem;
-        let decoded = io::decode_words(sqe, &self.namespaces, subsystem, limits::TRANSFER, in_capsule);
+        let decoded = io::decode_words(
+            sqe,
+            &self.namespaces,
+            subsystem,
+            limits::TRANSFER,
+            in_capsule,
+        );
         let kind = decoded.as_ref().map_or(Kind::Flush, |c| kind_of(c.kind));
-        let Some(request) = self.new_request(conn, kind, cid) else { return false };
+        let Some(request) = self.new_request(conn, kind, cid) else {
+            return false;
+        };
         let command = match decoded {
             Ok(command) => command,
             Err(status) => {
@@ -93,7 +116,14 @@ impl DataCore {
 
     /// What every accepted command does to its queue.
     #[inline]
-    fn accepted<H: Hal>(&mut self, conn: u16, request: u16, in_capsule: u32, discard: bool, hal: &mut H) {
+    fn accepted<H: Hal>(
+        &mut self,
+        conn: u16,
+        request: u16,
+        in_capsule: u32,
+        discard: bool,
+        hal: &mut H,
+    ) {
         let entry = &mut self.conns[usize::from(conn)];
         entry.advance_head();
         if in_capsule > 0 {
@@ -103,14 +133,31 @@ impl DataCore {
         }
         if entry.entries > 0 {
             // Traffic-based keep alive: the control core looks at these words.
-            let word = u32::from(self.core.0 - 1) * layout::ASSOCIATIONS + u32::from(entry.association);
-            hal.pm_write32(PmAddr(layout::ACTIVITY_BASE + 4 * word), self.now.0 as u32 | 1);
+            let word =
+                u32::from(self.core.0 - 1) * layout::ASSOCIATIONS + u32::from(entry.association);
+            hal.pm_write32(
+                PmAddr(layout::ACTIVITY_BASE + 4 * word),
+                self.now.0 as u32 | 1,
+            );
         }
     }
 
     #[inline]
-    fn take_data<H: Hal>(&mut self, conn: u16, request: u16, data: Data, in_capsule: u32, hal: &mut H) {
-        self.accepted(conn, request, in_capsule, !matches!(data, Data::InCapsule(_)), hal);
+    fn take_data<H: Hal>(
+        &mut self,
+        conn: u16,
+        request: u16,
+        data: Data,
+        in_capsule: u32,
+        hal: &mut H,
+    ) {
+        self.accepted(
+            conn,
+            request,
+            in_capsule,
+            !matches!(data, Data::InCapsule(_)),
+            hal,
+        );
         let r = &mut self.requests.all[usize::from(request)];
         match data {
             Data::None => return self.dispatch(request, hal),
@@ -140,17 +187,30 @@ impl DataCore {
         if solicited && !self.may_send(conn, 1) || !self.take_pages(request, bytes) {
             return self.wait(request, State::NeedsPages);
         }
-        if solicited { self.send_r2t(request, hal) } else { self.dispatch(request, hal) }
+        if solicited {
+            self.send_r2t(request, hal)
+        } else {
+            self.dispatch(request, hal)
+        }
     }
 
     /// A command for the control core.
-    fn relay<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], cid: u16, in_capsule: u32, hal: &mut H) -> bool {
+    fn relay<H: Hal>(
+        &mut self,
+        conn: u16,
+        sqe: &[u32; 16],
+        cid: u16,
+        in_capsule: u32,
+        hal: &mut H,
+    ) -> bool {
         let slot = self.relay_slots.trailing_ones();
         if slot >= layout::RELAY_SLOTS || self.outbox.len() + 8 > self.outbox.capacity() {
             return false;
         }
         let data = relayed_data(sqe, in_capsule);
-        let Some(request) = self.new_request(conn, Kind::Relayed, cid) else { return false };
+        let Some(request) = self.new_request(conn, Kind::Relayed, cid) else {
+            return false;
+        };
         match data {
             Ok(data) => {
                 self.relay_slots |= 1 << slot;
@@ -186,10 +246,18 @@ impl DataCore {
         hal.phase(Phase::Ssd);
         let token = u32::from(request);
         let command = match r.kind {
-            Kind::Read => queue::Request::blocks(0x02, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token),
-            Kind::Write => queue::Request::blocks(0x01, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token),
-            Kind::Compare => queue::Request::blocks(0x05, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token),
-            Kind::WriteZeroes => queue::Request::blocks(0x08, r.ssd_nsid, r.slba, r.blocks_z, r.control, None, token),
+            Kind::Read => queue::Request::blocks(
+                0x02, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token,
+            ),
+            Kind::Write => queue::Request::blocks(
+                0x01, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token,
+            ),
+            Kind::Compare => queue::Request::blocks(
+                0x05, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token,
+            ),
+            Kind::WriteZeroes => {
+                queue::Request::blocks(0x08, r.ssd_nsid, r.slba, r.blocks_z, r.control, None, token)
+            }
             Kind::DatasetManagement => match self.translate_ranges(request, hal) {
                 Ok(command) => command,
                 Err(status) => return self.fail(request, status, hal),
@@ -225,10 +293,16 @@ impl DataCore {
     }
 
     /// Rewrites the ranges of a Dataset Management command from the namespace's blocks to the SSD's, in place.
-    fn translate_ranges<H: Hal>(&mut self, request: u16, hal: &mut H) -> Result<queue::Request, u16> {
+    fn translate_ranges<H: Hal>(
+        &mut self,
+        request: u16,
+        hal: &mut H,
+    ) -> Result<queue::Request, u16> {
         let r = self.requests.all[usize::from(request)];
         let subsystem = self.conns[usize::from(r.conn)].subsystem;
-        let Some(run) = r.run else { return Err(Status::SGL_LENGTH.no_retry().code()) };
+        let Some(run) = r.run else {
+            return Err(Status::SGL_LENGTH.no_retry().code());
+        };
         let command = IoCommand {
             kind: IoKind::Dsm,
             ssd: r.ssd,
@@ -245,19 +319,28 @@ impl DataCore {
             let at = run.addr().plus(index * size_of::<DsmRange>() as u32);
             let mut range = DsmRange::new_zeroed();
             hal.pm_read(at, range.as_mut_bytes());
-            let there = io::dsm_range(&self.namespaces, subsystem, &command, &range).map_err(Status::code)?;
+            let there = io::dsm_range(&self.namespaces, subsystem, &command, &range)
+                .map_err(Status::code)?;
             hal.pm_write(at, there.as_bytes());
         }
         // Attribute Deallocate (AD) is bit 2 of CDW11; the other attributes are hints.
         let attributes = u32::from(r.deallocate) << 2;
-        Ok(queue::Request::dataset_management(r.ssd_nsid, r.blocks_z as u8, attributes, run, u32::from(request)))
+        Ok(queue::Request::dataset_management(
+            r.ssd_nsid,
+            r.blocks_z as u8,
+            attributes,
+            run,
+            u32::from(request),
+        ))
     }
 
     pub(super) fn take_completions<H: Hal>(&mut self, hal: &mut H) -> bool {
         let mut any = false;
         for ssd in bits(self.attached) {
             for _ in 0..COMPLETIONS_PER_PASS {
-                let Some(done) = self.ssds[ssd].poll(hal) else { break };
+                let Some(done) = self.ssds[ssd].poll(hal) else {
+                    break;
+                };
                 any = true;
                 self.relieved = true;
                 hal.phase(Phase::Ssd);
@@ -269,7 +352,13 @@ impl DataCore {
 
     #[inline]
     pub(super) fn completed<H: Hal>(&mut self, request: u16, status: u16, hal: &mut H) {
-        let Some(r) = self.requests.get(request).filter(|r| r.state == State::OnSsd) else { return };
+        let Some(r) = self
+            .requests
+            .get(request)
+            .filter(|r| r.state == State::OnSsd)
+        else {
+            return;
+        };
         r.status = status;
         let bytes = u64::from(r.bytes);
         if status == 0 {
@@ -304,7 +393,6 @@ impl DataCore {
         let slot = self.requests.all[usize::from(request)].relay;
         self.relay_slots &= !(1 << slot);
     }
-
 }
 
 fn kind_of(kind: IoKind) -> Kind {
@@ -337,15 +425,23 @@ fn relayed_data(sqe: &[u32; 16], in_capsule: u32) -> Result<Data, u16> {
     let direction = if opcode == FABRICS { fctype } else { opcode } & 3;
     let (len, kind) = (u32::from_le(sqe[8]), (u32::from_le(sqe[9]) >> 24) as u8);
     match (direction, kind) {
-        (1, SGL_OFFSET) if in_capsule > 0 && len == in_capsule && len <= RELAYED_FROM_HOST => Ok(Data::InCapsule(len)),
-        (1, SGL_TRANSPORT) if in_capsule == 0 && len <= RELAYED_FROM_HOST => {
-            Ok(if len == 0 { Data::None } else { Data::Solicited(len) })
+        (1, SGL_OFFSET) if in_capsule > 0 && len == in_capsule && len <= RELAYED_FROM_HOST => {
+            Ok(Data::InCapsule(len))
         }
-        (2, SGL_TRANSPORT) if in_capsule == 0 => {
-            Ok(if len == 0 { Data::None } else { Data::ToHost(len.min(limits::TRANSFER)) })
-        }
+        (1, SGL_TRANSPORT) if in_capsule == 0 && len <= RELAYED_FROM_HOST => Ok(if len == 0 {
+            Data::None
+        } else {
+            Data::Solicited(len)
+        }),
+        (2, SGL_TRANSPORT) if in_capsule == 0 => Ok(if len == 0 {
+            Data::None
+        } else {
+            Data::ToHost(len.min(limits::TRANSFER))
+        }),
         (0 | 3, _) if in_capsule == 0 => Ok(Data::None),
-        (1, SGL_OFFSET | SGL_TRANSPORT) | (2, SGL_TRANSPORT) => Err(Status::SGL_LENGTH.no_retry().code()),
+        (1, SGL_OFFSET | SGL_TRANSPORT) | (2, SGL_TRANSPORT) => {
+            Err(Status::SGL_LENGTH.no_retry().code())
+        }
         _ => Err(Status::SGL_TYPE.no_retry().code()),
     }
 }

@@ -40,7 +40,9 @@ impl DataCore {
 
     pub(super) fn take_mail<H: Hal>(&mut self, hal: &mut H) -> bool {
         for taken in 0..PER_PASS {
-            let Some(mail) = hal.mail_recv() else { return taken > 0 };
+            let Some(mail) = hal.mail_recv() else {
+                return taken > 0;
+            };
             hal.phase(Phase::Other);
             if let Some(message) = ToData::decode(&mail) {
                 self.mail(message, hal);
@@ -52,10 +54,23 @@ impl DataCore {
     fn mail<H: Hal>(&mut self, message: ToData, hal: &mut H) {
         match message {
             ToData::Port { at, pm_bus } => self.set_port(at, pm_bus, hal),
-            ToData::Complete { key, request, status, result, data_len } => {
+            ToData::Complete {
+                key,
+                request,
+                status,
+                result,
+                data_len,
+            } => {
                 self.control_done(key, request, status, result, data_len, hal);
             }
-            ToData::QueueReady { key, association, subsystem, qid, entries, no_sqhd } => {
+            ToData::QueueReady {
+                key,
+                association,
+                subsystem,
+                qid,
+                entries,
+                no_sqhd,
+            } => {
                 let Some(conn) = self.by_key(key) else { return };
                 let entry = &mut self.conns[usize::from(conn)];
                 entry.role = if qid == 0 { Role::Admin } else { Role::Io };
@@ -77,19 +92,40 @@ impl DataCore {
             }
             ToData::Namespace { words } => {
                 let [a, b, c, d, e, f, g] = words;
-                self.namespaces.apply(&NamespaceUpdate::decode(&[0, a, b, c, d, e, f, g]));
+                self.namespaces
+                    .apply(&NamespaceUpdate::decode(&[0, a, b, c, d, e, f, g]));
             }
-            ToData::SsdAttach { ssd, sq, cq, entries, timeout_ms, .. } => {
+            ToData::SsdAttach {
+                ssd,
+                sq,
+                cq,
+                entries,
+                timeout_ms,
+                ..
+            } => {
                 self.attach(ssd, sq, cq, entries, timeout_ms, hal);
             }
             ToData::SsdDetach { ssd } => self.detach(ssd, hal),
-            ToData::PathMtu { peer, ports, seq, mtu, flow_hash } => {
+            ToData::PathMtu {
+                peer,
+                ports,
+                seq,
+                mtu,
+                flow_hash,
+            } => {
                 let mut octets = [0; 16];
                 for (to, word) in octets.chunks_exact_mut(4).zip(peer) {
                     to.copy_from_slice(&word.to_be_bytes());
                 }
                 let peer = IpAddr::V6(Ipv6Addr::from(octets)).to_canonical();
-                let path = PathMtu { peer, peer_port: ports[0], local_port: ports[1], seq, mtu, flow_hash };
+                let path = PathMtu {
+                    peer,
+                    peer_port: ports[0],
+                    local_port: ports[1],
+                    seq,
+                    mtu,
+                    flow_hash,
+                };
                 self.tcp.path_mtu(&path, self.now);
             }
             ToData::Count { at } => {
@@ -114,8 +150,22 @@ impl DataCore {
         }
     }
 
-    fn control_done<H: Hal>(&mut self, key: u32, request: u16, status: u16, result: u64, len: u32, hal: &mut H) {
-        let Some(r) = self.requests.get(request).filter(|r| r.state == State::OnControl) else { return };
+    fn control_done<H: Hal>(
+        &mut self,
+        key: u32,
+        request: u16,
+        status: u16,
+        result: u64,
+        len: u32,
+        hal: &mut H,
+    ) {
+        let Some(r) = self
+            .requests
+            .get(request)
+            .filter(|r| r.state == State::OnControl)
+        else {
+            return;
+        };
         let conn = r.conn;
         if self.by_key(key) != Some(conn) {
             return;
@@ -131,23 +181,42 @@ impl DataCore {
         self.answer(request, hal);
     }
 
-    fn attach<H: Hal>(&mut self, ssd: u8, sq: u32, cq: u32, entries: u16, timeout_ms: u32, hal: &mut H) {
+    fn attach<H: Hal>(
+        &mut self,
+        ssd: u8,
+        sq: u32,
+        cq: u32,
+        entries: u16,
+        timeout_ms: u32,
+        hal: &mut H,
+    ) {
         let data_cores = u32::from(hal.cores()) - 1;
-        let Some(pair) = place::pair(u32::from(ssd), self.core, data_cores) else { return };
-        let Some(queue) = self.ssds.get_mut(usize::from(ssd)) else { return };
+        let Some(pair) = place::pair(u32::from(ssd), self.core, data_cores) else {
+            return;
+        };
+        let Some(queue) = self.ssds.get_mut(usize::from(ssd)) else {
+            return;
+        };
         let at = QueuePlace {
             sq: sq.into(),
             cq: cq.into(),
             entries: entries.min(limits::SSD_DEPTH as u16).into(),
             core: u16::from(self.core.0).into(),
         };
-        queue.attach(&at, self.pm_bus, place::doorbells(pair), timeout_ms.saturating_mul(1000));
+        queue.attach(
+            &at,
+            self.pm_bus,
+            place::doorbells(pair),
+            timeout_ms.saturating_mul(1000),
+        );
         self.attached |= 1 << ssd;
     }
 
     /// The SSD is gone and writes no more: its commands end with an error.
     fn detach<H: Hal>(&mut self, ssd: u8, hal: &mut H) {
-        let Some(queue) = self.ssds.get_mut(usize::from(ssd)) else { return };
+        let Some(queue) = self.ssds.get_mut(usize::from(ssd)) else {
+            return;
+        };
         queue.detach();
         while let Some(token) = self.ssds[usize::from(ssd)].fail_next() {
             self.completed(token as u16, status::SSD_LOST.code(), hal);

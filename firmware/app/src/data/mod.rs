@@ -188,13 +188,18 @@ impl DataCore {
         if !self.outbox.is_empty() || !self.leaving.is_empty() || self.tcp.wants_transmit() {
             return BUSY_RETRY;
         }
-        let until = self.tcp.deadline().map_or(u64::MAX, |at| at.since(self.now));
+        let until = self
+            .tcp
+            .deadline()
+            .map_or(u64::MAX, |at| at.since(self.now));
         until.min(LONGEST_NAP.into()) as u32
     }
 
     fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {
         for taken in 0..FRAMES_PER_PASS {
-            let Some(rx) = hal.rx_next() else { return taken > 0 };
+            let Some(rx) = hal.rx_next() else {
+                return taken > 0;
+            };
             hal.phase(Phase::Tcp);
             let mut link = CoreLink::for_frame(hal, &mut self.link, &rx);
             self.tcp.input(self.now, &rx, &mut link);
@@ -211,7 +216,9 @@ impl DataCore {
             }
         }
         for served in 0..CONNECTIONS_PER_PASS {
-            let Some(conn) = self.ready.pop() else { return served > 0 };
+            let Some(conn) = self.ready.pop() else {
+                return served > 0;
+            };
             hal.phase(Phase::Pdu);
             self.read_stream(conn, hal);
         }
@@ -224,7 +231,8 @@ impl DataCore {
         }
         if self.tcp.wants_transmit() {
             hal.phase(Phase::Tx);
-            self.tcp.poll_transmit(self.now, &mut CoreLink::new(hal, &mut self.link));
+            self.tcp
+                .poll_transmit(self.now, &mut CoreLink::new(hal, &mut self.link));
         }
         while let Some((_, token)) = self.tcp.poll_released() {
             self.released(token);
@@ -254,7 +262,8 @@ impl DataCore {
     fn watch<H: Hal>(&mut self, hal: &mut H) {
         if self.tcp.deadline().is_some_and(|at| at <= self.now) {
             hal.phase(Phase::Other);
-            self.tcp.handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
+            self.tcp
+                .handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
         }
         self.watch_ssds(hal);
         self.drain_outbox(hal);
@@ -263,7 +272,8 @@ impl DataCore {
 
 /// Bytes of static memory for each connection: its session and its TCP state.
 pub const CONNECTION_BYTES: usize = size_of::<Conn>()
-    + (size_of::<Tcp<CONNECTIONS, SEGMENTS, CHUNKS>>() - size_of::<Tcp<{ CONNECTIONS / 2 }, SEGMENTS, CHUNKS>>())
+    + (size_of::<Tcp<CONNECTIONS, SEGMENTS, CHUNKS>>()
+        - size_of::<Tcp<{ CONNECTIONS / 2 }, SEGMENTS, CHUNKS>>())
         / (CONNECTIONS / 2);
 
 /// Before the port is configured.

@@ -36,7 +36,12 @@ pub struct Moves {
 
 impl Moves {
     pub const fn new() -> Self {
-        Self { entries: Deque::new(), posted: 0, done: 0, buffers: Deque::new() }
+        Self {
+            entries: Deque::new(),
+            posted: 0,
+            done: 0,
+            buffers: Deque::new(),
+        }
     }
 
     /// One more move may be posted, and buffers may be set aside.

@@ -7,8 +7,8 @@ use sluice_ssd::Run;
 
 use super::DataCore;
 use super::conn::NONE;
-use crate::mail::ToControl;
 use crate::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
+use crate::mail::ToControl;
 
 /// What a request does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,7 +127,11 @@ pub struct Requests {
 
 impl Requests {
     pub const fn new() -> Self {
-        Self { all: [Request::FREE; REQUESTS], free: Deque::new(), waiting: Deque::new() }
+        Self {
+            all: [Request::FREE; REQUESTS],
+            free: Deque::new(),
+            waiting: Deque::new(),
+        }
     }
 
     /// Makes the first `count` requests usable.
@@ -143,7 +147,9 @@ impl Requests {
 
     /// A request whose answer can no longer be given back wrongly: states are checked, not assumed.
     pub fn get(&mut self, index: u16) -> Option<&mut Request> {
-        self.all.get_mut(usize::from(index)).filter(|r| r.state != State::Free)
+        self.all
+            .get_mut(usize::from(index))
+            .filter(|r| r.state != State::Free)
     }
 
     fn take(&mut self) -> Option<u16> {
@@ -197,7 +203,9 @@ impl DataCore {
         if u32::from(*held) + pages > self.pages.available().max(64) {
             return false;
         }
-        let Some(run) = self.pages.alloc(pages) else { return false };
+        let Some(run) = self.pages.alloc(pages) else {
+            return false;
+        };
         *held += pages as u16;
         r.run = Some(run);
         true
@@ -205,7 +213,9 @@ impl DataCore {
 
     /// Gives back all a request holds. Its moves are done and its bytes have left.
     pub(super) fn finish<H: Hal>(&mut self, index: u16, hal: &mut H) {
-        let Some(request) = self.requests.get(index) else { return };
+        let Some(request) = self.requests.get(index) else {
+            return;
+        };
         let conn = request.conn;
         let run = request.run.take();
         self.requests.give_back(index);
@@ -233,7 +243,9 @@ impl DataCore {
     /// Tries everything that waits once, in order.
     pub(super) fn retry_waiting<H: Hal>(&mut self, hal: &mut H) {
         for _ in 0..self.requests.waiting.len() {
-            let Some(index) = self.requests.waiting.pop_front() else { return };
+            let Some(index) = self.requests.waiting.pop_front() else {
+                return;
+            };
             match self.requests.all[usize::from(index)].state {
                 State::NeedsPages => self.begin(index, hal),
                 State::NeedsQueue => self.dispatch(index, hal),
@@ -262,7 +274,10 @@ impl DataCore {
                 self.send_control(ToControl::Dying { key }, hal);
                 continue;
             }
-            let idle = matches!(r.state, State::NeedsPages | State::Receiving | State::NeedsQueue | State::NeedsSend);
+            let idle = matches!(
+                r.state,
+                State::NeedsPages | State::Receiving | State::NeedsQueue | State::NeedsSend
+            );
             if idle && r.moves == 0 {
                 self.requests.waiting.retain(|w| *w != index);
                 self.release_without_settling(index);

@@ -1,7 +1,7 @@
 //! From stream bytes to PDUs, commands and payload moves. Payload is never looked at: the mover takes it from the frame
 //! buffers to the command's pages.
 
-use sluice_hal::{Hal, MoveFlags, MoveJob, MoveSource, MoveTarget, MAX_MOVE_SOURCES, PmSlice};
+use sluice_hal::{Hal, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, PmSlice};
 use sluice_net::ConnId;
 use sluice_nvme_tcp::{Event, H2cData, Step, Violation, Want};
 
@@ -51,11 +51,15 @@ impl DataCore {
                 return;
             }
             let entry = &mut self.conns[usize::from(conn)];
-            let (false, Some(tcp)) = (entry.dead, entry.tcp) else { return };
+            let (false, Some(tcp)) = (entry.dead, entry.tcp) else {
+                return;
+            };
             if !self.moves.has_room() {
                 break;
             }
-            let Some(front) = self.tcp.front(tcp) else { return };
+            let Some(front) = self.tcp.front(tcp) else {
+                return;
+            };
             let next = match entry.session.want() {
                 Want::Header(into) => {
                     let n = into.len().min(front.len as usize);
@@ -78,14 +82,17 @@ impl DataCore {
     /// What a host still sends to a connection that is being closed must not keep frame buffers from others.
     #[cold]
     pub(super) fn throw_away(&mut self, conn: u16) {
-        let Some(tcp) = self.conns[usize::from(conn)].tcp else { return };
+        let Some(tcp) = self.conns[usize::from(conn)].tcp else {
+            return;
+        };
         while let Some(front) = self.tcp.front(tcp) {
             if !self.moves.has_room() {
                 self.ready.push(conn);
                 return;
             }
             let moves = &mut self.moves;
-            self.tcp.consume(tcp, front.len, |buf| moves.free_later(buf));
+            self.tcp
+                .consume(tcp, front.len, |buf| moves.free_later(buf));
         }
     }
 
@@ -143,7 +150,9 @@ impl DataCore {
     #[cold]
     fn refuse<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], in_capsule: u32, hal: &mut H) -> bool {
         let cid = (u32::from_le(sqe[0]) >> 16) as u16;
-        let Some(request) = self.new_request(conn, Kind::Session, cid) else { return false };
+        let Some(request) = self.new_request(conn, Kind::Session, cid) else {
+            return false;
+        };
         if in_capsule > 0 {
             self.conns[usize::from(conn)].target = NONE;
         }
@@ -175,15 +184,26 @@ impl DataCore {
 
     /// Moves payload that lies at the front of the stream. `None` if the connection has to wait.
     #[inline]
-    fn place<H: Hal>(&mut self, conn: u16, tcp: ConnId, left: u32, front: PmSlice, hal: &mut H) -> Option<Next> {
+    fn place<H: Hal>(
+        &mut self,
+        conn: u16,
+        tcp: ConnId,
+        left: u32,
+        front: PmSlice,
+        hal: &mut H,
+    ) -> Option<Next> {
         let target = self.conns[usize::from(conn)].target;
         let n = front.len.min(left);
         if target != NONE {
-            if self.requests.all[usize::from(target)].run.is_none() && !self.pages_for_capsule(conn, target, hal) {
+            if self.requests.all[usize::from(target)].run.is_none()
+                && !self.pages_for_capsule(conn, target, hal)
+            {
                 return None;
             }
             // Pages may just have been refused for good, and the target with them.
-            if self.conns[usize::from(conn)].target != NONE && !self.move_in(conn, target, PmSlice::new(front.addr, n), hal) {
+            if self.conns[usize::from(conn)].target != NONE
+                && !self.move_in(conn, target, PmSlice::new(front.addr, n), hal)
+            {
                 self.ready.push(conn);
                 return None;
             }
@@ -210,7 +230,11 @@ impl DataCore {
             tag: target,
             source: MoveSource::Pm(pieces, 1),
             target: MoveTarget::Pm(run.addr().plus(entry.offset)),
-            flags: MoveFlags { crc, crc_init: crc && entry.pdu_starts, crc_to: None },
+            flags: MoveFlags {
+                crc,
+                crc_init: crc && entry.pdu_starts,
+                crc_to: None,
+            },
             crc_context: conn & 0xff,
         };
         if hal.move_post(&job).is_err() {

@@ -22,9 +22,16 @@ static DATA: PerCore<DataCore> = PerCore::new(DataCore::new());
 fn main(mut hal: MmioHal) -> ! {
     // Else the linker would leave them out.
     core::hint::black_box((&SLUICE_CONNECTIONS, &SLUICE_CONNECTION_BYTES));
-    defmt::info!("Sluice {=str}: core {=u8} of {=u8}", sluice_app::VERSION, hal.core().0, hal.cores());
+    defmt::info!(
+        "Sluice {=str}: core {=u8} of {=u8}",
+        sluice_app::VERSION,
+        hal.core().0,
+        hal.cores()
+    );
     if hal.core() == CoreId::CONTROL {
-        let Some(core) = CONTROL.take() else { sluice_image::fail() };
+        let Some(core) = CONTROL.take() else {
+            sluice_image::fail()
+        };
         core.start(&mut hal);
         loop {
             hal.take_events();
@@ -33,7 +40,9 @@ fn main(mut hal: MmioHal) -> ! {
             }
         }
     }
-    let Some(core) = DATA.take() else { sluice_image::fail() };
+    let Some(core) = DATA.take() else {
+        sluice_image::fail()
+    };
     core.start(&mut hal);
     loop {
         hal.take_events();

@@ -7,8 +7,8 @@
 #![no_main]
 
 use sluice_hal::{
-    BufId, CoreId, Hal, MAX_GATHER, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, PmAddr, PmSlice, RawChecksum,
-    RawJob, TxJob, layout,
+    BufId, CoreId, Hal, MAX_GATHER, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget,
+    PmAddr, PmSlice, RawChecksum, RawJob, TxJob, layout,
 };
 use sluice_image::{MmioHal, READY};
 
@@ -30,7 +30,10 @@ fn main(mut hal: MmioHal) -> ! {
         defmt::info!("self-test: {=u32}", status);
         hal.set_status(status);
     }
-    let mut echo = Echo { posted: 0, held: [None; 16] };
+    let mut echo = Echo {
+        posted: 0,
+        held: [None; 16],
+    };
     loop {
         hal.take_events();
         hal.kick_watchdog();
@@ -49,12 +52,23 @@ fn check(hal: &mut MmioHal) -> Result<(), u32> {
     memory_keeps_bytes(hal).ok_or(2u32)?;
     mover_copies(hal).ok_or(3u32)?;
     // CRC32C's check value: Williams, "A Painless Guide to CRC Error Detection Algorithms", string "123456789".
-    (hal.crc32c(b"123456789") == 0xE306_9283).then_some(()).ok_or(4u32)
+    (hal.crc32c(b"123456789") == 0xE306_9283)
+        .then_some(())
+        .ok_or(4u32)
 }
 
 /// Every data core adds one to each word and passes the message on.
 fn mail_goes_around(hal: &mut MmioHal) -> Option<()> {
-    let sent = [1, 20, 300, 4000, 0x5_0000, 0x600_0000, 0x7000_0000, 0x8000_0000];
+    let sent = [
+        1,
+        20,
+        300,
+        4000,
+        0x5_0000,
+        0x600_0000,
+        0x7000_0000,
+        0x8000_0000,
+    ];
     hal.mail_send(CoreId(1), &sent).ok()?;
     let back = wait(|| hal.mail_recv())?;
     let hops = u32::from(hal.cores()) - 1;
@@ -68,7 +82,15 @@ fn pattern(i: usize) -> u8 {
 fn memory_keeps_bytes(hal: &mut MmioHal) -> Option<()> {
     let written: [u8; LENGTH] = core::array::from_fn(pattern);
     hal.pm_write(SOURCE, &written);
-    for (from, len) in [(0, LENGTH), (1, 64), (2, 7), (3, 1), (5, 4), (6, 3), (17, 33)] {
+    for (from, len) in [
+        (0, LENGTH),
+        (1, 64),
+        (2, 7),
+        (3, 1),
+        (5, 4),
+        (6, 3),
+        (17, 33),
+    ] {
         let mut read = [0; LENGTH];
         let read = &mut read[..len];
         hal.pm_read(SOURCE.plus(from), read);
@@ -83,13 +105,26 @@ fn mover_copies(hal: &mut MmioHal) -> Option<()> {
     let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
     pieces[0] = PmSlice::new(SOURCE, 100);
     pieces[1] = PmSlice::new(SOURCE.plus(100), LENGTH as u32 - 100);
-    let flags = MoveFlags { crc: true, crc_init: true, crc_to: None };
-    let job = MoveJob { tag: 77, source: MoveSource::Pm(pieces, 2), target: MoveTarget::Pm(TARGET), flags, crc_context: 0 };
+    let flags = MoveFlags {
+        crc: true,
+        crc_init: true,
+        crc_to: None,
+    };
+    let job = MoveJob {
+        tag: 77,
+        source: MoveSource::Pm(pieces, 2),
+        target: MoveTarget::Pm(TARGET),
+        flags,
+        crc_context: 0,
+    };
     hal.move_post(&job).ok()?;
     let done = wait(|| hal.move_done())?;
     let mut copied = [0; LENGTH];
     hal.pm_read(TARGET, &mut copied);
-    let same = copied.iter().enumerate().all(|(i, byte)| *byte == pattern(i));
+    let same = copied
+        .iter()
+        .enumerate()
+        .all(|(i, byte)| *byte == pattern(i));
     (same && done.ok && done.tag == 77 && done.crc == hal.crc32c(&copied)).then_some(())
 }
 
@@ -108,7 +143,9 @@ impl Echo {
     fn pass(&mut self, hal: &mut MmioHal) {
         let done = hal.tx_done();
         for slot in &mut self.held {
-            if let Some((_, buf)) = slot.take_if(|(ticket, _)| done.wrapping_sub(*ticket) as i32 >= 0) {
+            if let Some((_, buf)) =
+                slot.take_if(|(ticket, _)| done.wrapping_sub(*ticket) as i32 >= 0)
+            {
                 hal.rx_free(buf);
             }
         }
@@ -116,7 +153,13 @@ impl Echo {
             let Some(rx) = hal.rx_next() else { return };
             let mut gather = [PmSlice::default(); MAX_GATHER];
             gather[0] = rx.frame();
-            let job = RawJob { l3_offset: 0, l4_offset: 0, checksum: RawChecksum::None, gather, gather_len: 1 };
+            let job = RawJob {
+                l3_offset: 0,
+                l4_offset: 0,
+                checksum: RawChecksum::None,
+                gather,
+                gather_len: 1,
+            };
             if hal.tx_post(&TxJob::Raw(job)).is_ok() {
                 self.posted = self.posted.wrapping_add(1);
                 *slot = Some((self.posted, rx.buf));

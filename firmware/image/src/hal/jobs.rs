@@ -2,7 +2,9 @@
 //!
 //! Words that a job does not use keep what an earlier job left: the engines do not read them.
 
-use sluice_hal::{Busy, MAX_GATHER, MoveDone, MoveJob, MoveSource, MoveTarget, PmSlice, RawJob, TcpJob, TxJob};
+use sluice_hal::{
+    Busy, MAX_GATHER, MoveDone, MoveJob, MoveSource, MoveTarget, PmSlice, RawJob, TcpJob, TxJob,
+};
 use volatile_register::WO;
 
 use crate::{
@@ -31,10 +33,15 @@ fn put_tcp(job: &TcpJob) {
     let fields = &job.overrides;
     let stamped = u32::from(fields.timestamps.is_some());
     word[0].put(
-        1 | stamped << 3 | u32::from(job.gather_len) << 4 | u32::from(fields.flags) << 8 | u32::from(fields.window) << 16,
+        1 | stamped << 3
+            | u32::from(job.gather_len) << 4
+            | u32::from(fields.flags) << 8
+            | u32::from(fields.window) << 16,
     );
     word[1].put(job.template.0);
-    word[2].put(u32::from(job.header_len) | u32::from(job.l3_offset) << 8 | u32::from(job.l4_offset) << 16);
+    word[2].put(
+        u32::from(job.header_len) | u32::from(job.l3_offset) << 8 | u32::from(job.l4_offset) << 16,
+    );
     word[3].put(u32::from(job.mss));
     word[4].put(fields.seq);
     word[5].put(fields.ack);
@@ -42,7 +49,13 @@ fn put_tcp(job: &TcpJob) {
         word[6].put(value);
         word[7].put(echo);
     }
-    put_pieces([&word[8], &word[9], &word[10], &word[11], &word[12], &word[13], &word[14], &word[15]], &job.gather, job.gather_len);
+    put_pieces(
+        [
+            &word[8], &word[9], &word[10], &word[11], &word[12], &word[13], &word[14], &word[15],
+        ],
+        &job.gather,
+        job.gather_len,
+    );
 }
 
 #[inline(always)]
@@ -50,7 +63,13 @@ fn put_raw(job: &RawJob) {
     let word = &core().tx_word;
     word[0].put((job.checksum as u32) << 1 | u32::from(job.gather_len) << 4);
     word[2].put(u32::from(job.l3_offset) << 8 | u32::from(job.l4_offset) << 16);
-    put_pieces([&word[8], &word[9], &word[10], &word[11], &word[12], &word[13], &word[14], &word[15]], &job.gather, job.gather_len);
+    put_pieces(
+        [
+            &word[8], &word[9], &word[10], &word[11], &word[12], &word[13], &word[14], &word[15],
+        ],
+        &job.gather,
+        job.gather_len,
+    );
 }
 
 /// The used pieces into pairs of words; written out, since an index computed at run time costs more than the stores.
@@ -82,11 +101,14 @@ pub fn post_move(job: &MoveJob) -> Result<(), Busy> {
     }
     let word = &core().move_word;
     let flags = &job.flags;
-    let mut first = u32::from(job.tag) | u32::from(flags.crc) << 20 | u32::from(flags.crc_init) << 21;
+    let mut first =
+        u32::from(job.tag) | u32::from(flags.crc) << 20 | u32::from(flags.crc_init) << 21;
     match &job.source {
         MoveSource::Pm(pieces, used) => {
             first |= u32::from(*used) << 16;
-            let to = [&word[6], &word[7], &word[8], &word[9], &word[10], &word[11], &word[12], &word[13]];
+            let to = [
+                &word[6], &word[7], &word[8], &word[9], &word[10], &word[11], &word[12], &word[13],
+            ];
             put_pieces(to, pieces, *used);
         }
         MoveSource::Host(bus, len) => {
@@ -129,5 +151,9 @@ pub fn next_move_done() -> Option<MoveDone> {
     arch::fence_after_io();
     let crc = core().move_crc.read();
     core().move_pop.put(0);
-    Some(MoveDone { tag: done.tag(), crc, ok: done.ok() })
+    Some(MoveDone {
+        tag: done.tag(),
+        crc,
+        ok: done.ok(),
+    })
 }

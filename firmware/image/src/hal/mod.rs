@@ -4,7 +4,8 @@ mod jobs;
 mod rx;
 
 use sluice_hal::{
-    BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase, PmAddr, RxDesc, TxJob, layout,
+    BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
+    PmAddr, RxDesc, TxJob, layout,
 };
 use sluice_regs::{bar0_regs as card_regs, core_regs};
 
@@ -37,7 +38,11 @@ impl MmioHal {
         let mut all = core_regs::EventMask::default();
         all.set_mask(0x7f);
         core().event_mask.put(all);
-        Self { core: id.core(), cores: id.cores(), queue: read_host_queue() }
+        Self {
+            core: id.core(),
+            cores: id.cores(),
+            queue: read_host_queue(),
+        }
     }
 
     /// Clears the events that stay set until cleared. What happens from here on keeps [`MmioHal::sleep`] from sleeping.

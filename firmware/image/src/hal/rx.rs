@@ -15,7 +15,13 @@ pub fn next() -> Option<RxDesc> {
     }
     arch::fence_after_io();
     let word = &core().rx_word;
-    let [place, kind, offsets, sizes, ports] = [word[0].read(), word[1].read(), word[2].read(), word[3].read(), word[4].read()];
+    let [place, kind, offsets, sizes, ports] = [
+        word[0].read(),
+        word[1].read(),
+        word[2].read(),
+        word[3].read(),
+        word[4].read(),
+    ];
     let desc = RxDesc {
         buf: BufId(place as u16 & 0xfff),
         frame_len: (place >> 16) as u16 & 0x3fff,

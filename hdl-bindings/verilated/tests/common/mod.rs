@@ -9,7 +9,12 @@ use sluice_verilated::{Beat, Card, Input, Output};
 /// A program of `firmware/image`: folder from `SLUICE_IMAGES`, else where `cargo xtask build` puts it.
 pub fn image(name: &str) -> Vec<u8> {
     let folder = env::var_os("SLUICE_IMAGES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/image/riscv32imc-unknown-none-elf/release")),
+        || {
+            PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../target/image/riscv32imc-unknown-none-elf/release"
+            ))
+        },
         PathBuf::from,
     );
     let path = folder.join(name);
@@ -27,7 +32,12 @@ pub fn segments(elf: &[u8]) -> Vec<(u32, Vec<u8>)> {
     (0..count)
         .map(|i| table + i * size)
         .filter(|&h| word(h) == 1 && word(h + 16) > 0)
-        .map(|h| (word(h + 8), elf[word(h + 4) as usize..][..word(h + 16) as usize].to_vec()))
+        .map(|h| {
+            (
+                word(h + 8),
+                elf[word(h + 4) as usize..][..word(h + 16) as usize].to_vec(),
+            )
+        })
         .collect()
 }
 
@@ -39,7 +49,11 @@ pub fn boot(card: &mut Card, elf: &[u8]) {
         for word in bytes.chunks(4) {
             let mut padded = [0; 4];
             padded[..word.len()].copy_from_slice(word);
-            beats.push(Beat::bar0_write(0, regs::LOAD_DATA_OFFSET, u32::from_le_bytes(padded)));
+            beats.push(Beat::bar0_write(
+                0,
+                regs::LOAD_DATA_OFFSET,
+                u32::from_le_bytes(padded),
+            ));
         }
     }
     beats.push(Beat::bar0_write(0, regs::CTRL_OFFSET, 1));

@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sluice_driver::config::Config;
-use sluice_sim::options::{BenchOptions, CardOptions, DemoOptions, HostKind, ServeOptions, VmOptions};
+use sluice_sim::options::{
+    BenchOptions, CardOptions, DemoOptions, HostKind, ServeOptions, VmOptions,
+};
 use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
 use sluice_sim::scenario::server::Setup;
 use sluice_sim::vm::scenario::Extent;
@@ -87,14 +89,24 @@ fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
     let card = &options.card;
     let mut setup = set_up(card);
     setup.waves = options.waves.then(|| card.out.join("waves"));
-    let demo = DemoConfig { setup, out: card.out.clone(), short: options.short };
+    let demo = DemoConfig {
+        setup,
+        out: card.out.clone(),
+        short: options.short,
+    };
     let outcome = match options.host {
         HostKind::Model => demo::with_model(&demo),
         HostKind::Vm => {
             let Some(image) = &options.vm.image else {
                 anyhow::bail!("no VM image: start it as `cargo xtask demo`")
             };
-            demo::with_vm(&demo, &VmSetup { image: image.clone(), qemu: options.vm.qemu.clone() })
+            demo::with_vm(
+                &demo,
+                &VmSetup {
+                    image: image.clone(),
+                    qemu: options.vm.qemu.clone(),
+                },
+            )
         }
     };
     finish(&outcome, options.report.as_deref())
@@ -106,7 +118,11 @@ fn serve(options: &ServeOptions) -> anyhow::Result<bool> {
         setup.config = Config::load(path)?;
     }
     if let Some(address) = &options.address {
-        let port = setup.config.ports.first_mut().context("the configuration has no port to give the address to")?;
+        let port = setup
+            .config
+            .ports
+            .first_mut()
+            .context("the configuration has no port to give the address to")?;
         port.ipv4 = Some(ipv4(address)?);
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -122,21 +138,44 @@ fn ipv4(text: &str) -> anyhow::Result<([u8; 4], u8)> {
     let wanted = || format!("--address: wanted ADDRESS/PREFIX such as 10.0.0.2/24, got `{text}`");
     let (address, prefix) = text.split_once('/').with_context(wanted)?;
     let address: Ipv4Addr = address.parse().with_context(wanted)?;
-    let prefix = prefix.parse().ok().filter(|p| (1..=32).contains(p)).with_context(wanted)?;
+    let prefix = prefix
+        .parse()
+        .ok()
+        .filter(|p| (1..=32).contains(p))
+        .with_context(wanted)?;
     Ok((address.octets(), prefix))
 }
 
 fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
     let setup = set_up(&options.card);
     let only = options.only.as_deref().unwrap_or_default();
-    println!("{:28} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8} {:>6}", "", "IOPS", "Gb/s", "busy/IO", "total/IO", "p50 us", "p99 us", "kHz");
+    println!(
+        "{:28} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8} {:>6}",
+        "", "IOPS", "Gb/s", "busy/IO", "total/IO", "p50 us", "p99 us", "kHz"
+    );
     let report = scenario::bench::run(&setup, only, |row| {
         println!(
             "{:28} {:>9.0} {:>7.2} {:>9.0} {:>9.0} {:>8.2} {:>8.2} {:>6.0}",
-            row.name, row.iops, row.gbps, row.clocks_per_io, row.elapsed_clocks_per_io, row.p50_us, row.p99_us, row.khz
+            row.name,
+            row.iops,
+            row.gbps,
+            row.clocks_per_io,
+            row.elapsed_clocks_per_io,
+            row.p50_us,
+            row.p99_us,
+            row.khz
         );
-        let phases: Vec<_> = row.phases.iter().map(|(name, clocks)| format!("{name} {clocks:.0}")).collect();
-        println!("    {}; {} payload accesses, {:.0} header loads/IO", phases.join(", "), row.payload_accesses, row.frame_loads_per_io);
+        let phases: Vec<_> = row
+            .phases
+            .iter()
+            .map(|(name, clocks)| format!("{name} {clocks:.0}"))
+            .collect();
+        println!(
+            "    {}; {} payload accesses, {:.0} header loads/IO",
+            phases.join(", "),
+            row.payload_accesses,
+            row.frame_loads_per_io
+        );
     })?;
     if let Some(path) = &options.report {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;

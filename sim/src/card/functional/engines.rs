@@ -83,7 +83,12 @@ impl Shared {
     /// What a reset of the cores does: queues empty, buffers back in their pools.
     pub fn reset(&mut self) {
         let cores = self.registers.cores();
-        self.tiles = (0..cores).map(|_| Tile { crc: vec![0; CRC_CONTEXTS], ..Tile::default() }).collect();
+        self.tiles = (0..cores)
+            .map(|_| Tile {
+                crc: vec![0; CRC_CONTEXTS],
+                ..Tile::default()
+            })
+            .collect();
         self.small = (0..layout::RX_SMALL_COUNT as u16).collect();
         self.large = (layout::RX_SMALL_COUNT as u16..layout::RX_BUFS as u16).collect();
         self.writes.clear();
@@ -124,7 +129,11 @@ impl Shared {
     /// An engine or a core's queue holds something.
     pub fn is_busy(&self) -> bool {
         let tile = |t: &Tile| {
-            !(t.rx.is_empty() && t.tx.is_empty() && t.moves.is_empty() && t.moves_done.is_empty() && t.mail.is_empty())
+            !(t.rx.is_empty()
+                && t.tx.is_empty()
+                && t.moves.is_empty()
+                && t.moves_done.is_empty()
+                && t.mail.is_empty())
         };
         self.host_read.is_some() || !self.writes.is_empty() || self.tiles.iter().any(tile)
     }
@@ -134,7 +143,9 @@ impl Shared {
     }
 
     pub fn pm_load(&self, at: usize, len: usize) -> Vec<u8> {
-        (at..at + len).map(|i| self.pm.get(i).copied().unwrap_or(0)).collect()
+        (at..at + len)
+            .map(|i| self.pm.get(i).copied().unwrap_or(0))
+            .collect()
     }
 
     pub fn pm_store(&mut self, at: usize, data: &[u8]) {
@@ -176,7 +187,9 @@ impl Shared {
             return self.registers.read(offset);
         }
         let select = self.registers.read(CORE_SELECT_OFFSET);
-        let Some(tile) = self.tiles.get(select as usize & 0x1f) else { return 0 };
+        let Some(tile) = self.tiles.get(select as usize & 0x1f) else {
+            return 0;
+        };
         match select >> 8 & 0xf {
             8 => tile.page_accesses as u32,
             9 => tile.frame_loads as u32,
@@ -185,13 +198,18 @@ impl Shared {
     }
 
     pub fn payload_accesses(&self) -> Vec<(u64, u64)> {
-        self.tiles.iter().map(|t| (t.page_accesses, t.frame_loads)).collect()
+        self.tiles
+            .iter()
+            .map(|t| (t.page_accesses, t.frame_loads))
+            .collect()
     }
 
     /// The rx engine: every frame that has arrived.
     pub fn receive(&mut self, now: Clock, ethernet: &mut Ethernet) {
         while ethernet.to_card.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, frame)) = ethernet.to_card.pop_front() else { break };
+            let Some((_, frame)) = ethernet.to_card.pop_front() else {
+                break;
+            };
             self.receive_frame(&frame);
         }
     }
@@ -205,13 +223,23 @@ impl Shared {
             Err(reason) => return self.registers.counters.drop(reason),
         };
         let tcp = desc.flags.has(RxFlags::TCP);
-        let core = if tcp { usize::from(self.registers.steer(desc.flow_hash)) } else { 0 };
+        let core = if tcp {
+            usize::from(self.registers.steer(desc.flow_hash))
+        } else {
+            0
+        };
         if core >= self.tiles.len() || self.tiles[core].rx.len() >= RX_DEPTH {
             return self.registers.counters.rx_queue_full += 1;
         }
         let fits_small = frame.len() as u32 + layout::RX_OFFSET <= layout::RX_SMALL_SIZE;
-        let buf = if fits_small { self.small.pop_front().or_else(|| self.large.pop_front()) } else { self.large.pop_front() };
-        let Some(buf) = buf else { return self.registers.counters.rx_no_buffer += 1 };
+        let buf = if fits_small {
+            self.small.pop_front().or_else(|| self.large.pop_front())
+        } else {
+            self.large.pop_front()
+        };
+        let Some(buf) = buf else {
+            return self.registers.counters.rx_no_buffer += 1;
+        };
         desc.buf = BufId(buf);
         let at = desc.frame().addr.0 as usize;
         self.pm_store(at, frame);
@@ -223,7 +251,10 @@ impl Shared {
         self.move_all(now, pcie);
         for vector in std::mem::take(&mut self.registers.unmasked) {
             if let Some((addr, data)) = self.registers.message(vector) {
-                self.writes.push_back(Tlp::Write { addr, data: data.to_le_bytes().to_vec() });
+                self.writes.push_back(Tlp::Write {
+                    addr,
+                    data: data.to_le_bytes().to_vec(),
+                });
             }
         }
         while let Some(tlp) = self.writes.pop_front() {
@@ -251,7 +282,8 @@ impl Shared {
                         .iter()
                         .flat_map(|p| self.pm_load(p.addr.0 as usize, p.len as usize))
                         .collect()),
-                    MoveSource::Host(addr, len) => match self.host_move(core, addr, len, now, pcie) {
+                    MoveSource::Host(addr, len) => match self.host_move(core, addr, len, now, pcie)
+                    {
                         Some(result) => result,
                         None => break,
                     },
@@ -264,7 +296,14 @@ impl Shared {
     }
 
     /// Starts, or looks after, the one read from host memory that can be under way; its data when it is complete.
-    fn host_move(&mut self, core: usize, addr: u64, len: u32, now: Clock, pcie: &mut Port) -> Option<Result<Vec<u8>, BusError>> {
+    fn host_move(
+        &mut self,
+        core: usize,
+        addr: u64,
+        len: u32,
+        now: Clock,
+        pcie: &mut Port,
+    ) -> Option<Result<Vec<u8>, BusError>> {
         match &self.host_read {
             Some(read) if read.core != core || read.pieces.iter().any(Option::is_none) => None,
             Some(_) => {
@@ -279,12 +318,23 @@ impl Shared {
                 Some(Ok(bytes))
             }
             None => {
-                let mut read = HostRead { core, first_tag: self.next_tag, pieces: Vec::new() };
+                let mut read = HostRead {
+                    core,
+                    first_tag: self.next_tag,
+                    pieces: Vec::new(),
+                };
                 let mut at = addr;
                 while at < addr + u64::from(len) {
                     let room = MAX_PAYLOAD as u64 - at % MAX_PAYLOAD as u64;
                     let n = room.min(addr + u64::from(len) - at);
-                    pcie.send(now, Tlp::Read { addr: at, len: n as u32, tag: self.next_tag });
+                    pcie.send(
+                        now,
+                        Tlp::Read {
+                            addr: at,
+                            len: n as u32,
+                            tag: self.next_tag,
+                        },
+                    );
                     self.next_tag = self.next_tag.wrapping_add(1);
                     read.pieces.push(None);
                     at += n;
@@ -298,18 +348,36 @@ impl Shared {
     /// Data that a read from host memory brought.
     pub fn host_data(&mut self, tag: u32, data: Result<Vec<u8>, BusError>) {
         if let Some(read) = &mut self.host_read {
-            if let Some(piece) = read.pieces.get_mut(tag.wrapping_sub(read.first_tag) as usize) {
+            if let Some(piece) = read
+                .pieces
+                .get_mut(tag.wrapping_sub(read.first_tag) as usize)
+            {
                 *piece = Some(data);
             }
         }
     }
 
-    fn finish_move(&mut self, core: usize, job: &MoveJob, data: Result<Vec<u8>, BusError>) -> MoveDone {
-        let Ok(data) = data else { return MoveDone { tag: job.tag, crc: 0, ok: false } };
+    fn finish_move(
+        &mut self,
+        core: usize,
+        job: &MoveJob,
+        data: Result<Vec<u8>, BusError>,
+    ) -> MoveDone {
+        let Ok(data) = data else {
+            return MoveDone {
+                tag: job.tag,
+                crc: 0,
+                ok: false,
+            };
+        };
         let mut crc = 0;
         if job.flags.crc {
             let context = &mut self.tiles[core].crc[usize::from(job.crc_context) % CRC_CONTEXTS];
-            crc = if job.flags.crc_init { crc32c::crc32c(&data) } else { crc32c::resume(*context, &data) };
+            crc = if job.flags.crc_init {
+                crc32c::crc32c(&data)
+            } else {
+                crc32c::resume(*context, &data)
+            };
             *context = crc;
         }
         match job.target {
@@ -320,7 +388,10 @@ impl Shared {
                 while at < data.len() {
                     let room = MAX_PAYLOAD - (addr as usize + at) % MAX_PAYLOAD;
                     let n = room.min(data.len() - at);
-                    self.writes.push_back(Tlp::Write { addr: addr + at as u64, data: data[at..at + n].to_vec() });
+                    self.writes.push_back(Tlp::Write {
+                        addr: addr + at as u64,
+                        data: data[at..at + n].to_vec(),
+                    });
                     at += n;
                 }
             }
@@ -328,6 +399,10 @@ impl Shared {
         if let Some(at) = job.flags.crc_to {
             self.pm_store(at.0 as usize, &crc.to_le_bytes());
         }
-        MoveDone { tag: job.tag, crc, ok: true }
+        MoveDone {
+            tag: job.tag,
+            crc,
+            ok: true,
+        }
     }
 }

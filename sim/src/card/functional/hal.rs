@@ -1,7 +1,8 @@
 //! [`Hal`] over the functional card.
 
 use sluice_hal::{
-    BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase, PmAddr, RxDesc, TxJob,
+    BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
+    PmAddr, RxDesc, TxJob,
 };
 use sluice_wire::crc32c;
 
@@ -57,7 +58,8 @@ impl Hal for FunctionalHal<'_> {
     }
 
     fn pm_write(&mut self, at: PmAddr, from: &[u8]) {
-        self.shared.count_access(self.index(), at, from.len(), false);
+        self.shared
+            .count_access(self.index(), at, from.len(), false);
         self.shared.pm_store(at.0 as usize, from);
     }
 
@@ -103,7 +105,10 @@ impl Hal for FunctionalHal<'_> {
 
     fn doorbell(&mut self, slot: DoorbellSlot, value: u32) {
         let addr = self.shared.registers.doorbell(slot.0);
-        self.shared.writes.push_back(Tlp::Write { addr, data: value.to_le_bytes().to_vec() });
+        self.shared.writes.push_back(Tlp::Write {
+            addr,
+            data: value.to_le_bytes().to_vec(),
+        });
     }
 
     fn doorbell_map(&mut self, slot: DoorbellSlot, bus: u64) {
@@ -134,7 +139,10 @@ impl Hal for FunctionalHal<'_> {
 
     fn irq(&mut self, vector: u16) {
         if let Some((addr, data)) = self.shared.registers.message(vector) {
-            self.shared.writes.push_back(Tlp::Write { addr, data: data.to_le_bytes().to_vec() });
+            self.shared.writes.push_back(Tlp::Write {
+                addr,
+                data: data.to_le_bytes().to_vec(),
+            });
         }
     }
 

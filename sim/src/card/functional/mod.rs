@@ -39,7 +39,10 @@ impl FunctionalCard {
     /// A card with `data_cores` data cores (1 to 15) whose entropy source is seeded with `seed`.
     #[must_use]
     pub fn new(data_cores: u8, seed: u64) -> Self {
-        assert!((1..=15).contains(&data_cores), "1 to 15 data cores, not {data_cores}");
+        assert!(
+            (1..=15).contains(&data_cores),
+            "1 to 15 data cores, not {data_cores}"
+        );
         let mut card = Self {
             shared: Shared::new(data_cores + 1, seed),
             control: Box::new(ControlCore::new()),
@@ -55,14 +58,20 @@ impl FunctionalCard {
 
     fn reset_cores(&mut self) {
         self.control = Box::new(ControlCore::new());
-        self.data = (1..self.shared.cores()).map(|_| Box::new(DataCore::new())).collect();
+        self.data = (1..self.shared.cores())
+            .map(|_| Box::new(DataCore::new()))
+            .collect();
         self.booted = false;
     }
 
     fn boot(&mut self) {
-        self.control.start(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
+        self.control
+            .start(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
         for (i, core) in self.data.iter_mut().enumerate() {
-            core.start(&mut FunctionalHal::new(&mut self.shared, CoreId(i as u8 + 1)));
+            core.start(&mut FunctionalHal::new(
+                &mut self.shared,
+                CoreId(i as u8 + 1),
+            ));
         }
         self.booted = true;
     }
@@ -76,11 +85,18 @@ impl FunctionalCard {
                 Tlp::Write { addr, data } => self.register_write(addr as u32, &data),
                 Tlp::Read { addr, len, tag } => {
                     let data = if addr >= BAR2_BASE {
-                        self.shared.pm_load((addr - BAR2_BASE) as usize, len as usize)
+                        self.shared
+                            .pm_load((addr - BAR2_BASE) as usize, len as usize)
                     } else {
                         self.register_read(addr as u32, len as usize)
                     };
-                    pcie.send(self.clocks, Tlp::Completion { tag, data: Ok(data) });
+                    pcie.send(
+                        self.clocks,
+                        Tlp::Completion {
+                            tag,
+                            data: Ok(data),
+                        },
+                    );
                 }
                 Tlp::Completion { tag, data } => self.shared.host_data(tag, data),
             }
@@ -92,7 +108,9 @@ impl FunctionalCard {
         for (i, word) in data.chunks(4).enumerate() {
             let mut bytes = [0; 4];
             bytes[..word.len()].copy_from_slice(word);
-            self.shared.registers.write(addr + 4 * i as u32, u32::from_le_bytes(bytes));
+            self.shared
+                .registers
+                .write(addr + 4 * i as u32, u32::from_le_bytes(bytes));
         }
         match (was, self.shared.registers.running()) {
             (false, true) => self.boot(),
@@ -107,8 +125,9 @@ impl FunctionalCard {
     fn register_read(&mut self, addr: u32, len: usize) -> Vec<u8> {
         let first = addr & !3;
         let words = (addr as usize - first as usize + len).div_ceil(4);
-        let bytes: Vec<u8> =
-            (0..words as u32).flat_map(|i| self.shared.register(first + 4 * i).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..words as u32)
+            .flat_map(|i| self.shared.register(first + 4 * i).to_le_bytes())
+            .collect();
         let skip = (addr - first) as usize;
         bytes[skip..skip + len].to_vec()
     }
@@ -119,9 +138,14 @@ impl FunctionalCard {
         if !self.booted {
             return;
         }
-        let mut busy = self.control.poll(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
+        let mut busy = self
+            .control
+            .poll(&mut FunctionalHal::new(&mut self.shared, CoreId::CONTROL));
         for (i, core) in self.data.iter_mut().enumerate() {
-            busy |= core.poll(&mut FunctionalHal::new(&mut self.shared, CoreId(i as u8 + 1)));
+            busy |= core.poll(&mut FunctionalHal::new(
+                &mut self.shared,
+                CoreId(i as u8 + 1),
+            ));
         }
         if busy || self.shared.is_busy() {
             self.idle_passes = 0;
@@ -170,7 +194,11 @@ impl CardModel for FunctionalCard {
             if let Some(wake) = self.wakes_at() {
                 let packet = pcie.inbox.front().map_or(until, |(at, _)| *at);
                 let frame = ethernet.to_card.front().map_or(until, |(at, _)| *at);
-                let next = wake.min(packet).min(frame).min(until).next_multiple_of(PASS);
+                let next = wake
+                    .min(packet)
+                    .min(frame)
+                    .min(until)
+                    .next_multiple_of(PASS);
                 if next > self.clocks {
                     self.clocks = next;
                     continue;

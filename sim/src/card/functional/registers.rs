@@ -98,7 +98,10 @@ impl Registers {
     }
 
     pub fn set_steer(&mut self, bucket: u8, core: u8) {
-        self.set(r::STEER_ENTRY_OFFSET + u32::from(bucket & 0x7f) * r::STEER_ENTRY_STRIDE, core.into());
+        self.set(
+            r::STEER_ENTRY_OFFSET + u32::from(bucket & 0x7f) * r::STEER_ENTRY_STRIDE,
+            core.into(),
+        );
     }
 
     pub fn set_status(&mut self, status: u32) {
@@ -112,7 +115,8 @@ impl Registers {
     }
 
     pub fn set_doorbell(&mut self, slot: u8, bus: u64) {
-        let at = r::DOORBELL_SLOT_LO_OFFSET + u32::from(slot) % DOORBELL_SLOTS as u32 * r::DOORBELL_SLOT_LO_STRIDE;
+        let at = r::DOORBELL_SLOT_LO_OFFSET
+            + u32::from(slot) % DOORBELL_SLOTS as u32 * r::DOORBELL_SLOT_LO_STRIDE;
         self.set(at, bus as u32);
         self.set(at + 4, (bus >> 32) as u32);
     }
@@ -141,7 +145,10 @@ impl Registers {
 
     /// A write through BAR0.
     pub fn write(&mut self, offset: u32, value: u32) {
-        if let Some(at) = offset.checked_sub(r::MSIX_ENTRY_ADDR_LO_OFFSET).filter(|at| *at < VECTORS as u32 * 16) {
+        if let Some(at) = offset
+            .checked_sub(r::MSIX_ENTRY_ADDR_LO_OFFSET)
+            .filter(|at| *at < VECTORS as u32 * 16)
+        {
             let vector = at as usize / 16;
             self.msix[vector][at as usize % 16 / 4] = value;
             if value & 1 == 0 && at % 16 == 12 && self.pending & 1 << vector != 0 {
@@ -152,14 +159,19 @@ impl Registers {
         match offset {
             r::CTRL_OFFSET if value & 2 != 0 => *self = Self::new(self.cores),
             // Identity and counters are read-only.
-            r::MAGIC_OFFSET..r::CTRL_OFFSET | r::CORE_VALUE_OFFSET | r::RX_FRAMES_OFFSET..r::STEER_ENTRY_OFFSET => {}
+            r::MAGIC_OFFSET..r::CTRL_OFFSET
+            | r::CORE_VALUE_OFFSET
+            | r::RX_FRAMES_OFFSET..r::STEER_ENTRY_OFFSET => {}
             _ => self.set(offset, value),
         }
     }
 
     /// A read through BAR0; the core window is the caller's.
     pub fn read(&self, offset: u32) -> u32 {
-        if let Some(at) = offset.checked_sub(r::MSIX_ENTRY_ADDR_LO_OFFSET).filter(|at| *at < VECTORS as u32 * 16) {
+        if let Some(at) = offset
+            .checked_sub(r::MSIX_ENTRY_ADDR_LO_OFFSET)
+            .filter(|at| *at < VECTORS as u32 * 16)
+        {
             return self.msix[at as usize / 16][at as usize % 16 / 4];
         }
         let c = &self.counters;
@@ -167,7 +179,9 @@ impl Registers {
             r::MAGIC_OFFSET => MAGIC,
             r::MAP_VERSION_OFFSET => MAP_VERSION,
             r::FEATURES_OFFSET => 0b111,
-            r::NUMBERS_OFFSET => u32::from(self.cores) | (VECTORS as u32) << 16 | (DOORBELL_SLOTS as u32) << 24,
+            r::NUMBERS_OFFSET => {
+                u32::from(self.cores) | (VECTORS as u32) << 16 | (DOORBELL_SLOTS as u32) << 24
+            }
             r::TCM_SIZE_OFFSET => TCM_SIZE,
             r::PM_SIZE_OFFSET => layout::PM_SIZE,
             r::RX_FRAMES_OFFSET => c.rx_frames as u32,

@@ -42,20 +42,36 @@ impl Inbound {
 
     /// Appends the beats of a read.
     pub fn read(&mut self, at: Clock, addr: u64, len: u32, tag: u32, beats: &mut Vec<Beat>) {
-        self.reads.push_back(Pending { tag, addr, data: Vec::new(), len: len as usize });
+        self.reads.push_back(Pending {
+            tag,
+            addr,
+            data: Vec::new(),
+            len: len as usize,
+        });
         beats.extend(pieces(at, addr, len as usize));
     }
 
     /// Takes the next beat read; with the last one of a request, appends its completion.
     pub fn answer(&mut self, beat: &Beat, sent: &mut Vec<(Clock, Tlp)>) {
-        let pending = self.reads.front_mut().expect("the card answers only what it was asked");
+        let pending = self
+            .reads
+            .front_mut()
+            .expect("the card answers only what it was asked");
         let next = pending.addr + pending.data.len() as u64;
         let first = (next % ROW) as usize;
         let count = (ROW as usize - first).min(pending.len - pending.data.len());
-        pending.data.extend_from_slice(&beat.data[first..first + count]);
+        pending
+            .data
+            .extend_from_slice(&beat.data[first..first + count]);
         if pending.data.len() == pending.len {
             let whole = self.reads.pop_front().expect("just used");
-            sent.push((beat.at, Tlp::Completion { tag: whole.tag, data: Ok(whole.data) }));
+            sent.push((
+                beat.at,
+                Tlp::Completion {
+                    tag: whole.tag,
+                    data: Ok(whole.data),
+                },
+            ));
         }
     }
 }
@@ -73,7 +89,13 @@ fn pieces(at: Clock, addr: u64, len: usize) -> impl Iterator<Item = Beat> {
         let mask = (next..end.min(base + ROW)).fold(0, |mask, byte| mask | 1 << (byte - base));
         next = base + ROW;
         let addr = if bar2 { base - BAR2_BASE } else { base };
-        Some(Beat { at, addr, mask, bar2, ..Beat::default() })
+        Some(Beat {
+            at,
+            addr,
+            mask,
+            bar2,
+            ..Beat::default()
+        })
     })
 }
 
@@ -86,9 +108,27 @@ mod tests {
         let mut beats = Vec::new();
         let data: Vec<u8> = (1..=20).collect();
         Inbound::default().write(7, BAR2_BASE + 14, &data, &mut beats);
-        let shape: Vec<_> = beats.iter().map(|b| (b.addr, b.mask, b.bar2, b.write)).collect();
-        assert_eq!(shape, [(0, 0xc000, true, true), (16, 0xffff, true, true), (32, 0x3, true, true)]);
-        assert_eq!((beats[0].data[14], beats[0].data[15], beats[1].data[0], beats[2].data[1]), (1, 2, 3, 20));
+        let shape: Vec<_> = beats
+            .iter()
+            .map(|b| (b.addr, b.mask, b.bar2, b.write))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                (0, 0xc000, true, true),
+                (16, 0xffff, true, true),
+                (32, 0x3, true, true)
+            ]
+        );
+        assert_eq!(
+            (
+                beats[0].data[14],
+                beats[0].data[15],
+                beats[1].data[0],
+                beats[2].data[1]
+            ),
+            (1, 2, 3, 20)
+        );
     }
 
     #[test]
@@ -97,10 +137,33 @@ mod tests {
         inbound.read(0, BAR2_BASE + 15, 3, 9, &mut beats);
         assert_eq!(beats.len(), 2);
         let row = |start: u8| core::array::from_fn(|i| start + i as u8);
-        inbound.answer(&Beat { at: 50, data: row(100), ..Beat::default() }, &mut sent);
+        inbound.answer(
+            &Beat {
+                at: 50,
+                data: row(100),
+                ..Beat::default()
+            },
+            &mut sent,
+        );
         assert!(sent.is_empty());
-        inbound.answer(&Beat { at: 51, data: row(200), ..Beat::default() }, &mut sent);
-        assert_eq!(sent, [(51, Tlp::Completion { tag: 9, data: Ok(vec![115, 200, 201]) })]);
+        inbound.answer(
+            &Beat {
+                at: 51,
+                data: row(200),
+                ..Beat::default()
+            },
+            &mut sent,
+        );
+        assert_eq!(
+            sent,
+            [(
+                51,
+                Tlp::Completion {
+                    tag: 9,
+                    data: Ok(vec![115, 200, 201])
+                }
+            )]
+        );
     }
 
     #[test]

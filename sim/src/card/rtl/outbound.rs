@@ -28,14 +28,29 @@ impl Outbound {
         let lane = beat.mask.trailing_zeros() as usize;
         let len = beat.mask.count_ones() as usize;
         let addr = beat.addr + lane as u64;
-        debug_assert_eq!(beat.mask >> lane, (1u32 << len).wrapping_sub(1) as u16, "bytes meant are contiguous");
+        debug_assert_eq!(
+            beat.mask >> lane,
+            (1u32 << len).wrapping_sub(1) as u16,
+            "bytes meant are contiguous"
+        );
         let tlp = if beat.write {
-            Tlp::Write { addr, data: beat.data[lane..lane + len].to_vec() }
+            Tlp::Write {
+                addr,
+                data: beat.data[lane..lane + len].to_vec(),
+            }
         } else {
             let tag = self.next_tag;
             self.next_tag = self.next_tag.wrapping_add(1);
-            self.reads.push_back(Pending { tag, lane, answer: None });
-            Tlp::Read { addr, len: len as u32, tag }
+            self.reads.push_back(Pending {
+                tag,
+                lane,
+                answer: None,
+            });
+            Tlp::Read {
+                addr,
+                len: len as u32,
+                tag,
+            }
         };
         sent.push((beat.at, tlp));
     }
@@ -55,7 +70,11 @@ impl Outbound {
             let (at, data) = read.answer.expect("just seen");
             // An answer held back by an older one leaves when that one does.
             earliest = earliest.max(at);
-            let mut beat = Beat { at: earliest, flag: data.is_err(), ..Beat::default() };
+            let mut beat = Beat {
+                at: earliest,
+                flag: data.is_err(),
+                ..Beat::default()
+            };
             if let Ok(bytes) = data {
                 let count = bytes.len().min(16 - read.lane);
                 beat.data[read.lane..read.lane + count].copy_from_slice(&bytes[..count]);
@@ -73,15 +92,32 @@ mod tests {
     fn answers_reach_the_card_in_the_order_of_its_reads() {
         let (mut outbound, mut sent, mut beats) = (Outbound::default(), Vec::new(), Vec::new());
         for addr in [0x1000, 0x2000] {
-            outbound.request(&Beat { addr, mask: 0x00f0, ..Beat::default() }, &mut sent);
+            outbound.request(
+                &Beat {
+                    addr,
+                    mask: 0x00f0,
+                    ..Beat::default()
+                },
+                &mut sent,
+            );
         }
-        assert_eq!(sent[1].1, Tlp::Read { addr: 0x2004, len: 4, tag: 1 });
+        assert_eq!(
+            sent[1].1,
+            Tlp::Read {
+                addr: 0x2004,
+                len: 4,
+                tag: 1
+            }
+        );
         outbound.answered(30, 1, Err(BusError));
         outbound.answers(&mut beats);
         assert!(beats.is_empty());
         outbound.answered(20, 0, Ok(vec![1, 2, 3, 4]));
         outbound.answers(&mut beats);
-        assert_eq!((beats[0].at, beats[0].data[4], beats[0].flag), (20, 1, false));
+        assert_eq!(
+            (beats[0].at, beats[0].data[4], beats[0].flag),
+            (20, 1, false)
+        );
         assert_eq!((beats[1].at, beats[1].flag), (30, true));
     }
 }

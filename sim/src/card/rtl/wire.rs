@@ -25,7 +25,11 @@ impl ToWire {
         let start = at.max(self.free);
         let last = frame.len().div_ceil(16) - 1;
         for (i, chunk) in frame.chunks(16).enumerate() {
-            let mut beat = Beat { at: start + i as Clock, flag: i == last, ..Beat::default() };
+            let mut beat = Beat {
+                at: start + i as Clock,
+                flag: i == last,
+                ..Beat::default()
+            };
             beat.data[..chunk.len()].copy_from_slice(chunk);
             beat.mask = (u32::MAX >> (32 - chunk.len())) as u16;
             beats.push(beat);
@@ -43,7 +47,8 @@ pub struct FromWire {
 impl FromWire {
     /// Takes a beat; with the last one of a frame, returns the frame and when it had passed.
     pub fn beat(&mut self, beat: &Beat) -> Option<(Clock, Vec<u8>)> {
-        self.frame.extend_from_slice(&beat.data[..beat.mask.count_ones() as usize]);
+        self.frame
+            .extend_from_slice(&beat.data[..beat.mask.count_ones() as usize]);
         beat.flag.then(|| {
             let mut frame = std::mem::take(&mut self.frame);
             frame.resize(frame.len().max(MIN_FRAME), 0);
@@ -66,7 +71,11 @@ mod tests {
             let frames: Vec<_> = beats.iter().filter_map(|b| back.beat(b)).collect();
             let mut padded = frame.clone();
             padded.resize(len.max(60), 0);
-            assert_eq!(frames, [(5 + len.div_ceil(16) as u64 - 1, padded)], "{len} bytes");
+            assert_eq!(
+                frames,
+                [(5 + len.div_ceil(16) as u64 - 1, padded)],
+                "{len} bytes"
+            );
         }
     }
 
