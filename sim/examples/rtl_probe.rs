@@ -20,6 +20,15 @@ fn main() {
         CardKind::Rtl
     };
     let mut setup = Setup::new(kind, 1, 1);
+    if std::env::var_os("QUICK").is_some() {
+        use sluice_sim::ssd::*;
+        setup.ssds = vec![SsdConfig {
+            namespaces: vec![NamespaceSpec::memory(256 << 20, 12)],
+            latency: Latency::ZERO,
+            seed: 1,
+            ..SsdConfig::default()
+        }];
+    }
     setup.firmware = std::env::var_os("SLUICE_FIRMWARE").map(Into::into);
     let server = Server::start(&setup).unwrap();
     let dev = card_device(&server.world);

@@ -166,11 +166,12 @@ impl DataCore {
         self.now = hal.now();
         self.stats.loops += 1;
         hal.kick_watchdog();
-        let mut busy = self.receive(hal);
+        // Mail first: frames that came in while this core was starting must find the port configured.
+        let mut busy = self.take_mail(hal);
+        busy |= self.receive(hal);
         busy |= self.take_tcp_events(hal);
         busy |= self.take_moves(hal);
         busy |= self.take_completions(hal);
-        busy |= self.take_mail(hal);
         busy |= self.serve(hal);
         busy |= self.transmit(hal);
         self.watch(hal);
