@@ -22,6 +22,7 @@ impl<T> PerCore<T> {
     }
 
     /// The value, to the first who asks.
+    #[allow(clippy::mut_from_ref, reason = "handed out once")]
     pub fn take(&'static self) -> Option<&'static mut T> {
         if self.taken.replace(true) {
             return None;

@@ -35,7 +35,7 @@ impl Beat {
     /// A register read through BAR0; `offset` is a multiple of 4.
     #[must_use]
     pub fn bar0_read(at: u64, offset: u32) -> Self {
-        assert!(offset % 4 == 0, "registers are words");
+        assert!(offset.is_multiple_of(4), "registers are words");
         Self {
             at,
             addr: u64::from(offset & !15),

@@ -263,7 +263,7 @@ impl World {
                     .card_port
                     .inbox
                     .push_back((arrives, Tlp::Write { addr, data })),
-                Route::Ssd(i, addr) => self.to_ssd(i, arrives, Tlp::Write { addr, data }),
+                Route::Ssd(i, addr) => self.send_to_ssd(i, arrives, Tlp::Write { addr, data }),
                 Route::Nowhere => {}
             },
             Tlp::Read { addr, len, tag } => self.dispatch_read(arrives, from, addr, len, tag),
@@ -291,7 +291,7 @@ impl World {
             Route::Ssd(i, addr) if self.ssds.get(i).is_some_and(|s| s.device.is_some()) => {
                 let forward = self.take_tag();
                 self.forwarded.insert(forward, (from, tag));
-                self.to_ssd(
+                self.send_to_ssd(
                     i,
                     arrives,
                     Tlp::Read {
@@ -305,7 +305,7 @@ impl World {
         }
     }
 
-    fn to_ssd(&mut self, index: usize, at: Clock, tlp: Tlp) {
+    fn send_to_ssd(&mut self, index: usize, at: Clock, tlp: Tlp) {
         if let Some(slot) = self.ssds.get_mut(index).filter(|s| s.device.is_some()) {
             slot.port.inbox.push_back((at, tlp));
         }
@@ -315,7 +315,7 @@ impl World {
         let tlp = Tlp::Completion { tag, data };
         match to {
             Requester::Card => self.card_port.inbox.push_back((at, tlp)),
-            Requester::Ssd(i) => self.to_ssd(i, at, tlp),
+            Requester::Ssd(i) => self.send_to_ssd(i, at, tlp),
             Requester::Host => {
                 if let Tlp::Completion { tag, data } = tlp {
                     self.answers.insert(tag, data);

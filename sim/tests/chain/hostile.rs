@@ -8,7 +8,7 @@ use sluice_sim::initiator::{
 };
 use sluice_wire::crc32c::crc32c;
 use sluice_wire::nvme::Status;
-use sluice_wire::nvme_tcp::{Fes, PduType};
+use sluice_wire::nvme_tcp::Fes;
 
 use crate::common::{Bench, MS, On, frames, mix, target, to_demo};
 

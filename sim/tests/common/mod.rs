@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sluice_app::Resources;
-use sluice_device::{Bar, Device};
+use sluice_device::Device;
 use sluice_driver::bringup::Notice;
 use sluice_driver::config::{Config as ServerConfig, Format, Source};
 use sluice_regs::bar0_regs;
@@ -392,6 +392,10 @@ impl Bench {
     }
 
     /// What the functional card's data cores have in use; `None` on the other card.
+    #[allow(
+        clippy::type_complexity,
+        reason = "three things counted, taken apart at once"
+    )]
     pub fn resources(&self) -> Option<(Vec<Resources>, (usize, usize), (usize, usize))> {
         let mut world = self.server.world.borrow_mut();
         let card = world.card().functional()?;

@@ -28,6 +28,10 @@ pub struct MmioHal {
 
 impl MmioHal {
     /// Starts the watchdog and the events.
+    #[allow(
+        clippy::new_without_default,
+        reason = "it writes registers: nothing to do by default"
+    )]
     pub fn new() -> Self {
         let id = core().core_id.read();
         core().watchdog_period.put(WATCHDOG_CLOCKS);
@@ -171,7 +175,9 @@ impl Hal for MmioHal {
     }
 
     fn mail_send(&mut self, to: CoreId, mail: &Mail) -> Result<(), Busy> {
-        // The router answers within some twenty clocks; only then is it known whether there was room.
+        // Mail may point to packet memory that was written before, but takes another way: a load waits until the stores
+        // before it have reached memory.
+        pm::read32(layout::LOG_BASE);
         arch::fence_before_io();
         for (out, word) in core().mail_out.iter().zip(mail) {
             out.put(*word);
@@ -179,6 +185,7 @@ impl Hal for MmioHal {
         let mut send = core_regs::MailSend::default();
         send.set_to(to.0);
         core().mail_send.put(send);
+        // The router answers within some twenty clocks; only then is it known whether there was room.
         loop {
             let status = core().mail_send_status.read();
             if !status.busy() {

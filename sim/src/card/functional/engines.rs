@@ -347,13 +347,12 @@ impl Shared {
 
     /// Data that a read from host memory brought.
     pub fn host_data(&mut self, tag: u32, data: Result<Vec<u8>, BusError>) {
-        if let Some(read) = &mut self.host_read {
-            if let Some(piece) = read
-                .pieces
-                .get_mut(tag.wrapping_sub(read.first_tag) as usize)
-            {
-                *piece = Some(data);
-            }
+        let Some(read) = &mut self.host_read else {
+            return;
+        };
+        let piece = tag.wrapping_sub(read.first_tag) as usize;
+        if let Some(piece) = read.pieces.get_mut(piece) {
+            *piece = Some(data);
         }
     }
 

@@ -57,7 +57,7 @@ impl FunctionalCard {
     }
 
     fn reset_cores(&mut self) {
-        self.control = Box::new(ControlCore::new());
+        *self.control = ControlCore::new();
         self.data = (1..self.shared.cores())
             .map(|_| Box::new(DataCore::new()))
             .collect();
