@@ -194,8 +194,6 @@ fn compile(models: &[Model], tools: &Tools, shim: &Path, out: &Path) -> Result<(
     let mut runtime = vec!["verilated.cpp", "verilated_threads.cpp"];
     if cfg!(feature = "waves") {
         runtime.push("verilated_fst_c.cpp");
-        println!("cargo:rustc-link-lib=lz4");
-        println!("cargo:rustc-link-lib=z");
     }
     let runtime: Vec<_> = runtime.iter().map(|name| include.join(name)).collect();
     library(
@@ -236,6 +234,12 @@ fn library(
         .include(&include)
         .include(include.join("vltstd"));
     cc.includes(models.iter().map(|model| out.join(&model.prefix)));
+    // Headers of the crates that bring lz4 and zlib, with `waves`.
+    cc.includes(
+        ["DEP_LZ4_INCLUDE", "DEP_Z_INCLUDE"]
+            .iter()
+            .filter_map(env::var_os),
+    );
     // -O1 compiles in half the time of -O3 and runs as fast; debug information would be hundreds of megabytes.
     cc.opt_level(1)
         .debug(false)

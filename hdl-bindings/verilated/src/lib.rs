@@ -7,6 +7,10 @@
 //! Nothing here knows PCIe packets or Ethernet frames: see `sluice-sim`. All `unsafe` of the simulation is in this crate.
 #![allow(unsafe_code, reason = "leaf crate: FFI to the Verilated models")]
 
+// Linked for Verilator's FST writer, which calls them from C++.
+#[cfg(feature = "waves")]
+use {libz_sys as _, lz4_sys as _};
+
 mod beat;
 mod ffi;
 
