@@ -9,6 +9,7 @@
 //! | `chain/ssds.rs` | SSDs that fail, fall silent or vanish |
 //! | `chain/hostile.rs` | hosts and strangers that do everything wrong |
 //! | `chain/limits.rs` | full queues and tables, nothing lost for good |
+//! | `chain/sharing.rs` | what one host cannot take from the others |
 //! | `chain/payload.rs` | no core touches payload |
 
 mod common;
@@ -25,5 +26,7 @@ mod limits;
 mod lossy;
 #[path = "chain/payload.rs"]
 mod payload;
+#[path = "chain/sharing.rs"]
+mod sharing;
 #[path = "chain/ssds.rs"]
 mod ssds;

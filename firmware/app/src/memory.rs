@@ -3,7 +3,9 @@
 //! The control core has the first [`CONTROL_SIZE`] bytes. The rest is split evenly among the data cores; each share holds the
 //! TCP header templates, a ring for small frames, and one [`SLOT_SIZE`]-byte PDU slot per request.
 
-use sluice_hal::layout::{HEADERS_BASE, HEADERS_SIZE};
+use sluice_hal::layout::{
+    BACKLOG_BASE, BACKLOG_ENTRIES, BACKLOG_ENTRY, HEADERS_BASE, HEADERS_SIZE,
+};
 use sluice_hal::{CoreId, PmAddr};
 
 use crate::limits;
@@ -28,6 +30,8 @@ pub struct Share {
     base: u32,
     connections: u32,
     slots: u32,
+    backlog: u32,
+    backlog_entries: u32,
 }
 
 impl Share {
@@ -36,6 +40,8 @@ impl Share {
         base: 0,
         connections: 0,
         slots: 0,
+        backlog: 0,
+        backlog_entries: 0,
     };
 
     /// The share of `core` when there are `data_cores` of them.
@@ -47,10 +53,14 @@ impl Share {
         let room = size - FRAME_SLOT * FRAME_SLOTS;
         let connections = (room / 4 / TEMPLATE).min(limits::CONNECTIONS as u32);
         let slots = ((room - connections * TEMPLATE) / SLOT_SIZE).min(limits::REQUESTS as u32);
+        let backlog_entries = BACKLOG_ENTRIES / u32::from(data_cores.max(1));
+        let mine = u32::from(core.0.saturating_sub(1)) * backlog_entries;
         Self {
             base,
             connections,
             slots,
+            backlog: BACKLOG_BASE + BACKLOG_ENTRY * mine,
+            backlog_entries,
         }
     }
 
@@ -64,6 +74,12 @@ impl Share {
     #[must_use]
     pub const fn slots(self) -> usize {
         self.slots as usize
+    }
+
+    /// First command of the backlog, and how many there are places for.
+    #[must_use]
+    pub const fn backlog(self) -> (PmAddr, u16) {
+        (PmAddr(self.backlog), self.backlog_entries as u16)
     }
 
     /// First frame slot.
@@ -125,6 +141,9 @@ mod tests {
                 );
             }
             assert!(end <= HEADERS_BASE + HEADERS_SIZE);
+            let (backlog, entries) = Share::of(CoreId(cores), cores).backlog();
+            let end = backlog.0 + u32::from(entries) * BACKLOG_ENTRY;
+            assert!(end <= BACKLOG_BASE + BACKLOG_ENTRIES * BACKLOG_ENTRY);
         }
     }
 }

@@ -51,8 +51,15 @@ pub const SSD_QUEUES_BASE: u32 = 0x5C_0000;
 /// Bytes in all.
 pub const SSD_QUEUES_SIZE: u32 = 0x4_0000;
 
-/// Data pages, divided among the cores.
-pub const PAGES_BASE: u32 = 0x60_0000;
+/// Commands that wait for memory before the host is asked for their data, divided evenly among the data cores.
+pub const BACKLOG_BASE: u32 = 0x60_0000;
+/// Bytes of a command in the backlog.
+pub const BACKLOG_ENTRY: u32 = 32;
+/// Commands in all: 64 queues of 128 entries.
+pub const BACKLOG_ENTRIES: u32 = 8192;
+
+/// Data pages, divided among the cores. The RTL counts accesses from here on as accesses to payload (`sluice_pkg.sv`).
+pub const PAGES_BASE: u32 = 0x64_0000;
 /// Bytes per page; also the SSDs' memory page size (CC.MPS 0).
 pub const PAGE_SIZE: u32 = 4096;
 /// Data pages.
@@ -61,4 +68,6 @@ pub const PAGES: u32 = (PM_SIZE - PAGES_BASE) / PAGE_SIZE;
 const _: () = assert!(RX_SMALL_BASE + RX_SMALL_SIZE * RX_SMALL_COUNT <= RX_LARGE_BASE);
 const _: () = assert!(RX_LARGE_BASE + RX_LARGE_SIZE * RX_LARGE_COUNT <= LOG_BASE);
 const _: () = assert!(PRP_BASE + PAGES * 8 <= ACTIVITY_BASE);
+const _: () = assert!(BACKLOG_BASE + BACKLOG_ENTRY * BACKLOG_ENTRIES <= PAGES_BASE);
+const _: () = assert!(SSD_QUEUES_BASE + SSD_QUEUES_SIZE <= BACKLOG_BASE);
 const _: () = assert!(RELAY_BASE + RELAY_SIZE * RELAY_SLOTS * 16 <= HEADERS_BASE);

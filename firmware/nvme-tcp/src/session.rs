@@ -226,6 +226,18 @@ impl Session {
         Step::Event(Event::DataDone { digest: None })
     }
 
+    /// The command that [`Event::Command`] told of, as long as neither [`Session::want`] nor [`Session::filled`] was called
+    /// since: who cannot start it need not keep a copy.
+    #[must_use]
+    pub fn last_command(&self) -> ([u32; 16], u32) {
+        let sqe = self.buf[2..].first_chunk().copied().unwrap_or_default();
+        let in_capsule = match self.state {
+            State::Padding | State::Data => self.left,
+            _ => 0,
+        };
+        (sqe, in_capsule)
+    }
+
     /// Ends the session from this side; [`Session::want`] says [`Want::Closed`] from now on.
     pub fn close(&mut self) {
         self.state = State::Closed;

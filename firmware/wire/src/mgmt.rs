@@ -332,6 +332,8 @@ pub struct Counters {
     pub ssd_timeouts: U64,
     /// Commands that had to wait for pages or queue entries.
     pub waits: U64,
+    /// Connections ended because the host neither read nor sent while others waited for memory.
+    pub stalled: U64,
     /// Passes of the main loop.
     pub loops: U64,
 }

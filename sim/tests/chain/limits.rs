@@ -20,7 +20,7 @@ fn deep_mixed_large_commands_on_one_connection_do_not_deadlock(on: &On) {
         config.queue.entries = entries;
         let (controller, namespaces) = bench.connect_with(host, &config);
         for read_percent in [50, 10] {
-            let ios = on.ios(depth as u64 + 300);
+            let ios = on.ios(2 * depth as u64 + 300);
             let depth = depth.min(ios as usize);
             let load = mix(&controller, &namespaces[0], bytes, depth, ios);
             let stats = bench.verified(

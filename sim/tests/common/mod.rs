@@ -445,6 +445,8 @@ const IDLE: Resources = Resources {
     relay_slots_used: 0,
     moves: 0,
     leaving: 0,
+    backlog: 0,
+    soliciting: 0,
 };
 
 fn add_up(sum: &mut Counters, one: &Counters) {

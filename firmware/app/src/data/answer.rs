@@ -12,6 +12,8 @@ use crate::memory::SLOT_TRAILER;
 
 /// Token of a chunk whose acknowledgment says nothing.
 const NO_TOKEN: u32 = u32::MAX;
+/// Beside the request's number: the chunk is its R2T.
+const R2T_TOKEN: u32 = 0x1_0000;
 /// Chunks of the longest answer: header, data, trailer.
 const ANSWER_CHUNKS: usize = 3;
 
@@ -110,7 +112,8 @@ impl DataCore {
         let mut trailer = slot.plus(SLOT_TRAILER);
         let mut trailer_len = 0;
         let mut respond = true;
-        if has_data(r.kind, r.status, r.bytes, r.to_host) {
+        let has_data = has_data(r.kind, r.status, r.bytes, r.to_host);
+        if has_data {
             let Some(run) = r.run else { return };
             respond = !(entry.no_sqhd && r.result == 0);
             let end = if respond {
@@ -152,6 +155,10 @@ impl DataCore {
             hal.pm_write(trailer.plus(trailer_len), self.pdu.bytes(len));
             trailer_len += len as u32;
         }
+        if !has_data {
+            // The SSD is through with them, and the host gets none of them.
+            self.give_pages_back(request);
+        }
         if trailer_len > 0 {
             let _ = self.tcp.send(
                 tcp,
@@ -170,15 +177,17 @@ impl DataCore {
             return;
         };
         r.state = State::Receiving;
-        entry.soliciting += 1;
         let len = entry
             .session
             .r2t(r.cid, request, range, &mut self.pdu, |b| hal.crc32c(b));
         hal.pm_write(slot, self.pdu.bytes(len));
-        // `begin` asked for the room.
+        // The callers asked for the room.
         if let Some(tcp) = entry.tcp {
-            let _ = self.tcp.send(tcp, PmSlice::new(slot, len as u32), NO_TOKEN);
+            let token = R2T_TOKEN | u32::from(request);
+            let sent = self.tcp.send(tcp, PmSlice::new(slot, len as u32), token);
+            self.requests.all[usize::from(request)].r2t_queued = sent.is_ok();
         }
+        self.begin_soliciting(request);
     }
 
     pub(super) fn send_ic_resp<H: Hal>(&mut self, conn: u16, hal: &mut H) {
@@ -218,9 +227,15 @@ impl DataCore {
     /// A chunk was acknowledged, or its connection is gone: once the tx engine is through with it, so is the request.
     #[inline]
     pub(super) fn released(&mut self, token: u32) {
-        if token != NO_TOKEN {
-            let _ = self.leaving.push_back((token as u16, self.link.posted()));
+        let request = token as u16;
+        if token & R2T_TOKEN != 0 {
+            let r = &mut self.requests.all[usize::from(request)];
+            r.r2t_queued = false;
+            if r.state != State::Lingering {
+                return;
+            }
         }
+        let _ = self.leaving.push_back((request, self.link.posted()));
     }
 }
 

@@ -5,6 +5,7 @@ use sluice_hal::Hal;
 use sluice_net::{ConnId, Event};
 use sluice_nvme_tcp::Session;
 
+use super::backlog::Queue;
 use super::{DataCore, SESSION_LIMITS};
 use crate::limits::CONNECTIONS;
 use crate::mail::ToControl;
@@ -50,8 +51,13 @@ pub struct Conn {
     pub requests: u16,
     /// Those whose data the host has been asked for and has not sent.
     pub soliciting: u16,
-    /// Data pages they hold.
+    /// Data pages that the requests hold, and the part of those that solicit.
     pub pages: u16,
+    pub soliciting_pages: u16,
+    /// Commands that wait before anything is held for them.
+    pub backlog: Queue,
+    /// When the host last took or sent something that a request waited for; low half of the clock.
+    pub progress: u32,
     /// Request that the payload in the stream belongs to; [`NONE`] to throw it away.
     pub target: u16,
     /// Where in the request's data the next payload byte goes.
@@ -59,9 +65,6 @@ pub struct Conn {
     /// The next payload byte is the first of its PDU: no CRC is running.
     pub pdu_starts: bool,
     pub session: Session,
-    /// The parked command.
-    pub parked_sqe: [u32; 16],
-    pub parked_in_capsule: u32,
 }
 
 impl Conn {
@@ -82,12 +85,13 @@ impl Conn {
             requests: 0,
             soliciting: 0,
             pages: 0,
+            soliciting_pages: 0,
+            backlog: Queue::EMPTY,
+            progress: 0,
             target: NONE,
             offset: 0,
             pdu_starts: true,
             session: Session::new(&SESSION_LIMITS),
-            parked_sqe: [0; 16],
-            parked_in_capsule: 0,
         }
     }
 
@@ -105,9 +109,23 @@ impl Conn {
         self.requests = 0;
         self.soliciting = 0;
         self.pages = 0;
+        self.soliciting_pages = 0;
+        self.backlog = Queue::EMPTY;
         self.target = NONE;
         self.pdu_starts = true;
         self.session = Session::new(&SESSION_LIMITS);
+    }
+
+    /// Requests that do not solicit.
+    #[inline]
+    pub const fn own_requests(&self) -> u16 {
+        self.requests - self.soliciting
+    }
+
+    /// Pages that they hold.
+    #[inline]
+    pub const fn own_pages(&self) -> u16 {
+        self.pages - self.soliciting_pages
     }
 
     /// SQHD after one more command.
@@ -140,6 +158,10 @@ impl ConnQueue {
         if self.queued[word] & bit == 0 && self.order.push_back(conn).is_ok() {
             self.queued[word] |= bit;
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.order.len()
     }
 
     #[inline]

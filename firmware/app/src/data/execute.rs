@@ -8,7 +8,7 @@ use sluice_wire::nvme::{DsmRange, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::conn::{NONE, Role};
-use super::request::{Kind, State};
+use super::request::{Kind, NO_SLOT, State};
 use super::{COMPLETIONS_PER_PASS, DataCore, bits};
 use crate::limits;
 use crate::mail::{Relay, ToControl};
@@ -27,7 +27,7 @@ enum Data {
     None,
     /// From the host, in the capsule.
     InCapsule(u32),
-    /// From the host, when asked for.
+    /// From the host, when asked for; only commands for the control core come here with it.
     Solicited(u32),
     /// To the host.
     ToHost(u32),
@@ -84,27 +84,23 @@ impl DataCore {
             limits::TRANSFER,
             in_capsule,
         );
+        if let Ok(command) = &decoded
+            && command.data == HostData::FromHost
+        {
+            return self.solicited_command(conn, sqe, command, in_capsule, hal);
+        }
         let kind = decoded.as_ref().map_or(Kind::Flush, |c| kind_of(c.kind));
         let Some(request) = self.new_request(conn, kind, cid) else {
             return false;
         };
-        let command = match decoded {
-            Ok(command) => command,
-            Err(status) => {
-                self.accepted(conn, request, in_capsule, true, hal);
-                self.fail(request, status.code(), hal);
-                return true;
+        let data = match decoded {
+            Ok(command) => {
+                self.fill_in(request, &command);
+                io_data(&command, in_capsule)
             }
+            Err(status) => Err(status.code()),
         };
-        let r = &mut self.requests.all[usize::from(request)];
-        r.ssd = command.ssd;
-        r.ssd_nsid = command.ssd_nsid;
-        r.slba = command.slba;
-        r.nsid = command.nsid;
-        r.blocks_z = command.blocks.wrapping_sub(1) as u16;
-        r.control = command.control;
-        r.deallocate = command.deallocate;
-        match io_data(&command, in_capsule) {
+        match data {
             Ok(data) => self.take_data(conn, request, data, in_capsule, hal),
             Err(status) => {
                 self.accepted(conn, request, in_capsule, true, hal);
@@ -114,9 +110,126 @@ impl DataCore {
         true
     }
 
+    #[inline]
+    fn fill_in(&mut self, request: u16, command: &IoCommand) {
+        let r = &mut self.requests.all[usize::from(request)];
+        r.ssd = command.ssd;
+        r.ssd_nsid = command.ssd_nsid;
+        r.slba = command.slba;
+        r.nsid = command.nsid;
+        r.blocks_z = command.blocks.wrapping_sub(1) as u16;
+        r.control = command.control;
+        r.deallocate = command.deallocate;
+    }
+
+    /// A command whose data the host is to be asked for: now, or when it is its turn. False if it has to wait in the stream.
+    fn solicited_command<H: Hal>(
+        &mut self,
+        conn: u16,
+        sqe: &[u32; 16],
+        command: &IoCommand,
+        in_capsule: u32,
+        hal: &mut H,
+    ) -> bool {
+        let entry = &mut self.conns[usize::from(conn)];
+        if !entry.backlog.is_empty() || !self.solicit(conn, sqe, command, hal) {
+            let entry = &mut self.conns[usize::from(conn)];
+            // More than its queue has entries is the host's mistake and not the others' trouble.
+            if entry.backlog.len >= entry.entries
+                || !self.backlog.push(&mut entry.backlog, sqe, hal)
+            {
+                return false;
+            }
+            self.stats.waits += 1;
+            self.backlogged.push(conn);
+        }
+        self.accepted(conn, NONE, in_capsule, true, hal);
+        true
+    }
+
+    /// Gets a command a request and pages and asks the host for its data. False, with nothing changed, if it has to wait.
+    #[inline]
+    fn solicit<H: Hal>(
+        &mut self,
+        conn: u16,
+        sqe: &[u32; 16],
+        command: &IoCommand,
+        hal: &mut H,
+    ) -> bool {
+        let pages = command.bytes.div_ceil(layout::PAGE_SIZE);
+        if !self.may_solicit(conn, pages) || !self.may_send(conn, 1) {
+            return false;
+        }
+        let Some(run) = self.pages.alloc(pages) else {
+            return false;
+        };
+        let cid = (u32::from_le(sqe[0]) >> 16) as u16;
+        let Some(request) = self.take_request(conn, kind_of(command.kind), cid) else {
+            self.pages.free(run);
+            return false;
+        };
+        self.fill_in(request, command);
+        let r = &mut self.requests.all[usize::from(request)];
+        r.bytes = command.bytes;
+        r.run = Some(run);
+        r.from_host = true;
+        r.transfer = WriteTransfer::new(cid, command.bytes);
+        self.conns[usize::from(conn)].pages += pages as u16;
+        self.send_r2t(request, hal);
+        true
+    }
+
+    /// Gives the connections with a backlog their turns, a command each, as long as there is something to give.
+    pub(super) fn serve_backlogs<H: Hal>(&mut self, hal: &mut H) {
+        let mut passed_over = 0;
+        while passed_over < self.backlogged.len() {
+            let Some(conn) = self.backlogged.pop() else {
+                return;
+            };
+            if self.serve_backlog(conn, hal) {
+                passed_over = 0;
+            } else {
+                passed_over += 1;
+            }
+            if !self.conns[usize::from(conn)].backlog.is_empty() {
+                self.backlogged.push(conn);
+            }
+        }
+    }
+
+    /// Begins the first command of a backlog. False if it has to wait on.
+    fn serve_backlog<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
+        let entry = &self.conns[usize::from(conn)];
+        // One page is the least there is to ask for.
+        if entry.backlog.is_empty() || !self.may_solicit(conn, 1) {
+            return false;
+        }
+        hal.phase(Phase::Controller);
+        let (sqe, next) = self.backlog.first(&entry.backlog, hal);
+        // The namespace may have changed since the command was first looked at.
+        let decoded =
+            io::decode_words(&sqe, &self.namespaces, entry.subsystem, limits::TRANSFER, 0);
+        let begun = match decoded {
+            Ok(command) => self.solicit(conn, &sqe, &command, hal),
+            Err(status) => {
+                let cid = (u32::from_le(sqe[0]) >> 16) as u16;
+                let request = self.new_request(conn, Kind::Flush, cid);
+                if let Some(request) = request {
+                    self.fail(request, status.code(), hal);
+                }
+                request.is_some()
+            }
+        };
+        if begun {
+            let entry = &mut self.conns[usize::from(conn)];
+            self.backlog.drop_first(&mut entry.backlog, next, hal);
+        }
+        begun
+    }
+
     /// What every accepted command does to its queue.
     #[inline]
-    fn accepted<H: Hal>(
+    pub(super) fn accepted<H: Hal>(
         &mut self,
         conn: u16,
         request: u16,
@@ -163,7 +276,7 @@ impl DataCore {
             Data::None => return self.dispatch(request, hal),
             Data::InCapsule(bytes) => {
                 r.bytes = bytes;
-                r.in_capsule = true;
+                r.from_host = true;
                 r.transfer = WriteTransfer::new(r.cid, 0);
                 // Without pages now the stream waits for them when it comes to the data.
                 let _ = self.take_pages(request, bytes);
@@ -171,8 +284,8 @@ impl DataCore {
             }
             Data::Solicited(bytes) => {
                 r.bytes = bytes;
+                r.from_host = true;
                 r.transfer = WriteTransfer::new(r.cid, bytes);
-                r.solicited = true;
             }
             Data::ToHost(bytes) => r.bytes = bytes,
         }
@@ -183,11 +296,11 @@ impl DataCore {
     #[inline]
     pub(super) fn begin<H: Hal>(&mut self, request: u16, hal: &mut H) {
         let r = &self.requests.all[usize::from(request)];
-        let (conn, bytes, solicited) = (r.conn, r.bytes, r.solicited);
-        if solicited && !self.may_send(conn, 1) || !self.take_pages(request, bytes) {
+        let (conn, bytes, from_host) = (r.conn, r.bytes, r.from_host);
+        if from_host && !self.may_send(conn, 1) || !self.take_pages(request, bytes) {
             return self.wait(request, State::NeedsPages);
         }
-        if solicited {
+        if from_host {
             self.send_r2t(request, hal)
         } else {
             self.dispatch(request, hal)
@@ -220,7 +333,6 @@ impl DataCore {
             }
             Err(status) => {
                 self.accepted(conn, request, in_capsule, true, hal);
-                // No relay slot is held, so it must not be given back.
                 self.requests.all[usize::from(request)].kind = Kind::Flush;
                 self.fail(request, status, hal);
             }
@@ -277,7 +389,7 @@ impl DataCore {
     fn relay_now<H: Hal>(&mut self, request: u16, hal: &mut H) {
         let r = &mut self.requests.all[usize::from(request)];
         r.state = State::OnControl;
-        let from_host = r.solicited || r.in_capsule;
+        let from_host = r.from_host;
         let bytes = r.bytes;
         let data = r.run.map_or(0, |run| run.addr().0);
         let (conn, relay) = (r.conn, r.relay);
@@ -388,10 +500,14 @@ impl DataCore {
         }
     }
 
-    /// Frees the relay slot of a request that the control core has answered.
+    /// Frees the relay slot of a request that the control core has answered, or will not see.
+    #[inline]
     pub(super) fn relay_over(&mut self, request: u16) {
-        let slot = self.requests.all[usize::from(request)].relay;
-        self.relay_slots &= !(1 << slot);
+        let request = &mut self.requests.all[usize::from(request)];
+        let slot = core::mem::replace(&mut request.relay, NO_SLOT);
+        if slot != NO_SLOT {
+            self.relay_slots &= !(1 << slot);
+        }
     }
 }
 

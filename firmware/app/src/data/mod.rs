@@ -6,14 +6,18 @@
 //! | `conn` | a connection's life, from TCP open to the word that nothing of it is left |
 //! | `stream` | stream bytes → PDUs → commands and payload moves |
 //! | `request` | commands in progress: table, pages, waiting lists |
+//! | `fair` | who gets requests and pages when they are scarce |
+//! | `backlog` | writes that wait before anything is held for them |
 //! | `execute` | commands to SSDs and to the control core, and what comes back |
 //! | `moves` | payload moves under way, data digests, buffers that wait for them |
 //! | `answer` | responses and data to the host |
 //! | `mailbox` | messages from the control core |
 
 mod answer;
+mod backlog;
 mod conn;
 mod execute;
+mod fair;
 mod mailbox;
 mod moves;
 mod request;
@@ -32,6 +36,7 @@ use sluice_ssd::queue::QueuePair;
 use crate::limits::{self, CHUNKS, CONNECTIONS, SEGMENTS, SSD_DEPTH, SSDS};
 use crate::link::{CoreLink, LinkState, reached};
 use crate::memory::{CONTROL_PAGES, Share};
+use backlog::Backlog;
 use conn::{Conn, ConnQueue};
 use moves::Moves;
 use request::Requests;
@@ -83,6 +88,15 @@ pub struct DataCore {
     ready: ConnQueue,
     /// Connections whose next step waits for a request, pages or room in a queue.
     starved: ConnQueue,
+    backlog: Backlog,
+    /// Connections with commands there, the next to be served first.
+    backlogged: ConnQueue,
+    /// Requests that solicit, and the pages they hold.
+    soliciting: u16,
+    soliciting_pages: u16,
+    /// Connections, open or to come, without a request of their own (that does not solicit).
+    without: u16,
+    next_stall_check: Micros,
     /// Mail that found the control core's inbox full, oldest first.
     outbox: Deque<Mail, 64>,
     /// Requests whose last chunk was acknowledged, with the transmit job that must have left before.
@@ -122,6 +136,12 @@ impl DataCore {
             moves: Moves::new(),
             ready: ConnQueue::new(),
             starved: ConnQueue::new(),
+            backlog: Backlog::new(),
+            backlogged: ConnQueue::new(),
+            soliciting: 0,
+            soliciting_pages: 0,
+            without: 0,
+            next_stall_check: Micros(0),
             outbox: Deque::new(),
             leaving: Deque::new(),
             relay_slots: 0,
@@ -138,6 +158,9 @@ impl DataCore {
         self.share = Share::of(self.core, data_cores);
         self.link.start(self.share.frames());
         self.requests.start(self.share.slots());
+        self.without = self.share.connections() as u16;
+        let (base, entries) = self.share.backlog();
+        self.backlog.start(base, entries);
         let mine = u32::from(self.core.0.saturating_sub(1));
         let each = (layout::PAGES - CONTROL_PAGES) / u32::from(data_cores.max(1));
         self.pages.add(CONTROL_PAGES + mine * each, each);
@@ -156,6 +179,8 @@ impl DataCore {
             relay_slots_used: self.relay_slots.count_ones(),
             moves: self.moves.in_flight(),
             leaving: self.leaving.len(),
+            backlog: self.backlog.waiting().into(),
+            soliciting: self.soliciting.into(),
         }
     }
 
@@ -212,6 +237,7 @@ impl DataCore {
         if self.relieved {
             self.relieved = false;
             self.retry_waiting(hal);
+            self.serve_backlogs(hal);
             while let Some(conn) = self.starved.pop() {
                 self.ready.push(conn);
             }
@@ -267,6 +293,7 @@ impl DataCore {
                 .handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
         }
         self.watch_ssds(hal);
+        self.watch_stalls(hal);
         self.drain_outbox(hal);
     }
 }

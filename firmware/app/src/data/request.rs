@@ -7,8 +7,11 @@ use sluice_ssd::Run;
 
 use super::DataCore;
 use super::conn::NONE;
-use crate::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
+use crate::limits::REQUESTS;
 use crate::mail::ToControl;
+
+/// No relay slot.
+pub const NO_SLOT: u8 = u8::MAX;
 
 /// What a request does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +50,8 @@ pub enum State {
     NeedsSend,
     /// The answer is queued or sent; its memory is the stack's until it is acknowledged.
     Sending,
+    /// All is over, but for an R2T that TCP may still send again: its bytes must stay what they are.
+    Lingering,
 }
 
 /// One command.
@@ -55,13 +60,15 @@ pub struct Request {
     pub state: State,
     pub kind: Kind,
     /// The host was sent an R2T and owes data.
-    pub solicited: bool,
-    /// The data are the host's, sent along with the command.
-    pub in_capsule: bool,
+    pub soliciting: bool,
+    /// TCP has an R2T in the PDU slot.
+    pub r2t_queued: bool,
+    /// The data are the host's.
+    pub from_host: bool,
     /// The control core filled the pages for the host.
     pub to_host: bool,
     pub ssd: u8,
-    /// Relay slot, while the control core has it.
+    /// Relay slot of a command for the control core, else [`NO_SLOT`].
     pub relay: u8,
     pub conn: u16,
     /// Next request in a waiting list is its own business; this is the connection's generation at the start.
@@ -93,11 +100,12 @@ impl Request {
     const FREE: Self = Self {
         state: State::Free,
         kind: Kind::Session,
-        solicited: false,
-        in_capsule: false,
+        soliciting: false,
+        r2t_queued: false,
+        from_host: false,
         to_host: false,
         ssd: 0,
-        relay: 0,
+        relay: NO_SLOT,
         conn: NONE,
         generation: 0,
         cid: 0,
@@ -166,15 +174,20 @@ impl DataCore {
     /// A request for `conn`, if the connection may have one more.
     #[inline]
     pub(super) fn new_request(&mut self, conn: u16, kind: Kind, cid: u16) -> Option<u16> {
-        let entry = &mut self.conns[usize::from(conn)];
-        // One host must not take every request from the others: a share of what is free, or a modest number.
-        let free = self.requests.free_count();
-        let share = (free as u16).clamp(32, REQUESTS_PER_CONNECTION);
-        // Two are kept for the sessions' own PDUs.
-        if kind != Kind::Session && (entry.requests >= share || free <= 2) {
+        if kind != Kind::Session && !self.may_take_request(conn) {
             return None;
         }
+        self.take_request(conn, kind, cid)
+    }
+
+    /// A request for `conn`, if there is one.
+    #[inline]
+    pub(super) fn take_request(&mut self, conn: u16, kind: Kind, cid: u16) -> Option<u16> {
         let index = self.requests.take()?;
+        let entry = &mut self.conns[usize::from(conn)];
+        if entry.requests == 0 {
+            entry.progress = self.now.0 as u32;
+        }
         entry.requests += 1;
         let request = &mut self.requests.all[usize::from(index)];
         request.state = State::Receiving;
@@ -183,13 +196,16 @@ impl DataCore {
         request.generation = entry.generation;
         request.cid = cid;
         request.status = 0;
-        request.solicited = false;
-        request.in_capsule = false;
+        request.soliciting = false;
+        request.r2t_queued = false;
+        request.from_host = false;
+        request.relay = NO_SLOT;
         request.to_host = false;
         request.moves = 0;
         request.bytes = 0;
         request.run = None;
         request.result = 0;
+        self.own_more(conn);
         Some(index)
     }
 
@@ -197,18 +213,27 @@ impl DataCore {
     #[inline]
     pub(super) fn take_pages(&mut self, request: u16, bytes: u32) -> bool {
         let pages = bytes.div_ceil(sluice_hal::layout::PAGE_SIZE);
-        let r = &mut self.requests.all[usize::from(request)];
-        let held = &mut self.conns[usize::from(r.conn)].pages;
-        // No connection may hold more pages than are left for all others, beyond a modest number.
-        if u32::from(*held) + pages > self.pages.available().max(64) {
+        let conn = self.requests.all[usize::from(request)].conn;
+        if !self.may_take_pages(conn, pages) {
             return false;
         }
         let Some(run) = self.pages.alloc(pages) else {
             return false;
         };
-        *held += pages as u16;
-        r.run = Some(run);
+        self.conns[usize::from(conn)].pages += pages as u16;
+        self.requests.all[usize::from(request)].run = Some(run);
         true
+    }
+
+    /// Gives back the pages of a request that nothing writes or reads any more.
+    #[inline]
+    pub(super) fn give_pages_back(&mut self, index: u16) {
+        let request = &mut self.requests.all[usize::from(index)];
+        if let Some(run) = request.run.take() {
+            self.conns[usize::from(request.conn)].pages -= run.pages() as u16;
+            self.pages.free(run);
+            self.relieved = true;
+        }
     }
 
     /// Gives back all a request holds. Its moves are done and its bytes have left.
@@ -217,19 +242,30 @@ impl DataCore {
             return;
         };
         let conn = request.conn;
-        let run = request.run.take();
-        self.requests.give_back(index);
+        self.release(index);
         let entry = &mut self.conns[usize::from(conn)];
-        entry.requests -= 1;
-        if let Some(run) = run {
-            entry.pages -= run.pages() as u16;
-            self.pages.free(run);
-        }
-        let dead = entry.dead;
-        self.relieved = true;
-        if dead {
+        entry.progress = self.now.0 as u32;
+        if entry.dead {
             self.settle(conn, hal);
         }
+    }
+
+    /// Gives back all a request holds, save what TCP still has of it.
+    #[inline]
+    fn release(&mut self, index: u16) {
+        self.end_soliciting(index);
+        self.relay_over(index);
+        self.give_pages_back(index);
+        let request = &mut self.requests.all[usize::from(index)];
+        if request.r2t_queued {
+            request.state = State::Lingering;
+            return;
+        }
+        let conn = request.conn;
+        self.requests.give_back(index);
+        self.conns[usize::from(conn)].requests -= 1;
+        self.own_less(conn);
+        self.relieved = true;
     }
 
     /// Puts a request on the waiting list; it is tried again when something was given back.
@@ -256,10 +292,15 @@ impl DataCore {
         }
     }
 
-    /// Frees the requests of a dead connection that nothing else will: those waiting, and those whose data will not come.
+    /// Frees what a dead connection has and nothing else will free: commands waiting, and those whose data will not come.
     /// The control core is asked to answer those it has.
     pub(super) fn drop_idle_requests<H: Hal>(&mut self, conn: u16, hal: &mut H) {
-        if self.conns[usize::from(conn)].requests == 0 || !self.conns[usize::from(conn)].dead {
+        let entry = &mut self.conns[usize::from(conn)];
+        if !entry.dead {
+            return;
+        }
+        self.backlog.clear(&mut entry.backlog, hal);
+        if entry.requests == 0 {
             return;
         }
         // Rare, so a scan is fine: a connection dies once.
@@ -280,21 +321,8 @@ impl DataCore {
             );
             if idle && r.moves == 0 {
                 self.requests.waiting.retain(|w| *w != index);
-                self.release_without_settling(index);
+                self.release(index);
             }
         }
-    }
-
-    fn release_without_settling(&mut self, index: u16) {
-        let request = &mut self.requests.all[usize::from(index)];
-        let conn = usize::from(request.conn);
-        let run = request.run.take();
-        self.requests.give_back(index);
-        self.conns[conn].requests -= 1;
-        if let Some(run) = run {
-            self.conns[conn].pages -= run.pages() as u16;
-            self.pages.free(run);
-        }
-        self.relieved = true;
     }
 }

@@ -20,6 +20,7 @@ pub struct Stats {
     pub term_reqs: u64,
     pub ssd_timeouts: u64,
     pub waits: u64,
+    pub stalled: u64,
     pub loops: u64,
 }
 
@@ -41,6 +42,7 @@ impl Stats {
             term_reqs: 0,
             ssd_timeouts: 0,
             waits: 0,
+            stalled: 0,
             loops: 0,
         }
     }
@@ -71,6 +73,7 @@ impl Stats {
             term_reqs: self.term_reqs.into(),
             ssd_timeouts: self.ssd_timeouts.into(),
             waits: self.waits.into(),
+            stalled: self.stalled.into(),
             loops: self.loops.into(),
         }
     }
@@ -97,4 +100,8 @@ pub struct Resources {
     pub moves: usize,
     /// Requests whose answer is acknowledged and not yet known to have left.
     pub leaving: usize,
+    /// Commands in the backlog.
+    pub backlog: usize,
+    /// Requests whose data the host has been asked for and has not sent.
+    pub soliciting: usize,
 }

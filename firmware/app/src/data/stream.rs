@@ -6,13 +6,16 @@ use sluice_net::ConnId;
 use sluice_nvme_tcp::{Event, H2cData, Step, Violation, Want};
 
 use super::DataCore;
-use super::conn::NONE;
+use super::conn::{NONE, Role};
 use super::request::{Kind, State};
 
 /// PDU parts handled per connection and pass, so that no connection holds up the others.
 const STEPS: usize = 24;
 /// Generic status: Command Interrupted; the host may try again (NVMe Base 2.1, figure 102).
 const TRY_AGAIN: u16 = 0x21;
+
+/// SGL descriptor type and subtype: data by the transport.
+const SGL_TRANSPORT: u8 = 0x5a;
 
 /// What one step of the session asks of the core, free of borrows.
 enum Next {
@@ -115,10 +118,8 @@ impl DataCore {
     #[inline]
     fn accept<H: Hal>(&mut self, conn: u16, sqe: [u32; 16], in_capsule: u32, hal: &mut H) {
         if !self.command(conn, &sqe, in_capsule, hal) {
-            let entry = &mut self.conns[usize::from(conn)];
-            entry.parked = true;
-            entry.parked_sqe = sqe;
-            entry.parked_in_capsule = in_capsule;
+            // The session holds it until it is asked for the next header.
+            self.conns[usize::from(conn)].parked = true;
             self.stats.waits += 1;
         }
     }
@@ -126,38 +127,43 @@ impl DataCore {
     /// Starts the parked command, if there is one. False if it has to wait on.
     #[inline]
     fn unpark<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
-        let entry = &mut self.conns[usize::from(conn)];
-        if !entry.parked {
+        if !self.conns[usize::from(conn)].parked {
             return true;
         }
-        entry.parked = false;
-        let (sqe, in_capsule) = (entry.parked_sqe, entry.parked_in_capsule);
-        if self.command(conn, &sqe, in_capsule, hal) {
-            return true;
-        }
-        let entry = &mut self.conns[usize::from(conn)];
-        entry.parked = true;
-        if entry.soliciting > 0 && self.refuse(conn, &sqe, in_capsule, hal) {
-            self.conns[usize::from(conn)].parked = false;
-            return true;
-        }
-        self.starved.push(conn);
-        false
+        self.retry_parked(conn, hal)
     }
 
-    /// Data that the host was asked for lie behind a command for which there is no room: waiting for room could
-    /// be waiting for ever, so the command is sent back.
+    #[cold]
+    fn retry_parked<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
+        let entry = &mut self.conns[usize::from(conn)];
+        let (sqe, in_capsule) = entry.session.last_command();
+        let begun = self.command(conn, &sqe, in_capsule, hal)
+            || self.waits_for_itself(conn, &sqe) && self.refuse(conn, &sqe, in_capsule, hal);
+        self.conns[usize::from(conn)].parked = !begun;
+        if !begun {
+            self.starved.push(conn);
+        }
+        begun
+    }
+
+    /// Data that the host was asked for lie behind the parked command, and what it waits for may depend on them: a place in the
+    /// backlog, or in the relay to the control core. All else is given back without another byte from the stream.
+    fn waits_for_itself(&self, conn: u16, sqe: &[u32; 16]) -> bool {
+        let entry = &self.conns[usize::from(conn)];
+        let from_host = u32::from_le(sqe[0]) & 3 == 1;
+        let by_r2t = from_host && (u32::from_le(sqe[9]) >> 24) as u8 == SGL_TRANSPORT;
+        entry.soliciting > 0 && (entry.role == Role::Admin || by_r2t)
+    }
+
+    /// Waiting could be waiting for ever, so the command is sent back.
     #[cold]
     fn refuse<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], in_capsule: u32, hal: &mut H) -> bool {
         let cid = (u32::from_le(sqe[0]) >> 16) as u16;
         let Some(request) = self.new_request(conn, Kind::Session, cid) else {
             return false;
         };
-        if in_capsule > 0 {
-            self.conns[usize::from(conn)].target = NONE;
-        }
-        self.conns[usize::from(conn)].advance_head();
         self.requests.all[usize::from(request)].kind = Kind::Flush;
+        self.accepted(conn, request, in_capsule, true, hal);
         self.fail(request, TRY_AGAIN, hal);
         true
     }
@@ -196,14 +202,11 @@ impl DataCore {
         let n = front.len.min(left);
         if target != NONE {
             if self.requests.all[usize::from(target)].run.is_none()
-                && !self.pages_for_capsule(conn, target, hal)
+                && !self.pages_for_capsule(conn, target)
             {
                 return None;
             }
-            // Pages may just have been refused for good, and the target with them.
-            if self.conns[usize::from(conn)].target != NONE
-                && !self.move_in(conn, target, PmSlice::new(front.addr, n), hal)
-            {
+            if !self.move_in(conn, target, PmSlice::new(front.addr, n), hal) {
                 self.ready.push(conn);
                 return None;
             }
@@ -249,15 +252,9 @@ impl DataCore {
 
     /// Pages for in-capsule data, whose request got none when it was accepted.
     #[cold]
-    fn pages_for_capsule<H: Hal>(&mut self, conn: u16, target: u16, hal: &mut H) -> bool {
+    fn pages_for_capsule(&mut self, conn: u16, target: u16) -> bool {
         let bytes = self.requests.all[usize::from(target)].bytes;
         if self.take_pages(target, bytes) {
-            return true;
-        }
-        if self.conns[usize::from(conn)].soliciting > 0 {
-            // As in `refuse`: data asked for lie behind these.
-            self.conns[usize::from(conn)].target = NONE;
-            self.fail(target, TRY_AGAIN, hal);
             return true;
         }
         self.starved.push(conn);
@@ -280,10 +277,9 @@ impl DataCore {
             self.moves.check_digest(target, digest);
         }
         if request.transfer.is_complete() {
-            if request.solicited {
-                entry.soliciting -= 1;
-            }
             request.state = State::Moving;
+            entry.progress = self.now.0 as u32;
+            self.end_soliciting(target);
             self.check_moved(target, hal);
         }
     }
