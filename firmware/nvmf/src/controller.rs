@@ -5,6 +5,7 @@ use heapless::Vec;
 use sluice_hal::Micros;
 use sluice_wire::{
     fabrics::NQN_MAX,
+    mgmt::Event,
     nvme::{Cap, Cc, Csts, EventConfig, EventKind, Status},
 };
 
@@ -63,6 +64,8 @@ impl Features {
 /// A controller and its association.
 pub(crate) struct Controller {
     pub life: Life,
+    /// What the host driver is told when all is over.
+    pub farewell: Event,
     /// Counts uses of this slot; part of the CNTLID, so that a late Connect for a dead controller is refused.
     pub generation: u16,
     pub subsystem: u8,
@@ -100,6 +103,7 @@ pub(crate) struct Controller {
 impl Controller {
     pub(crate) const FREE: Self = Self {
         life: Life::Free,
+        farewell: Event::HostLost,
         generation: 0,
         subsystem: 0,
         slot: 0,

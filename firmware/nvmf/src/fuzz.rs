@@ -40,12 +40,15 @@ struct World {
     table: NamespaceTable,
     cntlid: u16,
     answers: u32,
+    /// Actions since the last call.
+    pushed: usize,
     subsystem: u8,
     reached: Reached,
 }
 
 impl Outbox for World {
     fn push(&mut self, action: Action) {
+        self.pushed += 1;
         match action {
             Action::Complete {
                 key,
@@ -119,6 +122,7 @@ pub(crate) fn play(data: &[u8]) -> Reached {
     let mut world = World {
         open: Vec::new(),
         told: Vec::new(),
+        pushed: 0,
         table: NamespaceTable::new(),
         cntlid: 0xffff,
         answers: 0,
@@ -133,7 +137,12 @@ pub(crate) fn play(data: &[u8]) -> Reached {
     let mut generation = 0;
     configure(&mut target, &mut world);
     while let Some(what) = input.byte() {
+        world.pushed = 0;
         step(what, &mut input, &mut target, &mut world, &mut clock);
+        assert!(world.pushed <= crate::MOST_ACTIONS);
+        while let Some(close) = target.next_close() {
+            world.push(close);
+        }
         assert!(target.generation >= generation);
         generation = target.generation;
         assert!(

@@ -56,5 +56,8 @@ pub const CONNECTIONS: usize = 1024;
 pub const ANA_GROUPS: u32 = 16;
 /// Asynchronous Event Requests per controller.
 pub const EVENT_REQUESTS: usize = 4;
+/// Most actions that one call pushes: a subsystem that goes away with all its namespaces, and the end of every
+/// association with the event for each.
+pub const MOST_ACTIONS: usize = NAMESPACES + 3 * CONTROLLERS + 8;
 /// Entries of a controller's error log.
 pub const ERROR_ENTRIES: usize = 4;

@@ -128,8 +128,8 @@ impl Target {
                 association,
                 enabled: false,
             });
-            self.close_queues(slot, false, out);
-            self.settle(slot);
+            self.close_queues(slot, false);
+            self.settle(slot, out);
         }
     }
 }

@@ -29,14 +29,25 @@ pub(crate) struct Connection {
     pub port: u8,
     /// It came in on the port meant for discovery.
     pub discovery_port: bool,
-    /// `QueueClose` was sent.
-    closing: bool,
+    closing: Closing,
+}
+
+/// Whether a connection was told to end. Told one at a time ([`Target::next_close`]), since thousands may end at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Closing {
+    No,
+    Due { abort: bool },
+    Told,
 }
 
 impl Connection {
     /// The slot of its controller.
     pub(crate) fn controller(&self) -> Option<usize> {
         (self.controller != NOBODY).then_some(usize::from(self.controller))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing != Closing::No
     }
 
     pub(crate) fn attach(&mut self, slot: u8, qid: u16) {
@@ -123,7 +134,9 @@ pub(crate) fn refuse<T>(status: Status, location: u16) -> Result<T, Failure> {
 
 /// All controllers, and the configuration they show.
 ///
-/// Call [`Target::command`] for each admin and Fabrics command, [`Target::poll`] when [`Target::deadline`] has come.
+/// Call [`Target::command`] for each admin and Fabrics command, [`Target::poll`] when [`Target::deadline`] has come. After each
+/// call, here or of the configuration, do the actions it pushed (never more than [`crate::MOST_ACTIONS`]), then those of
+/// [`Target::next_close`].
 pub struct Target {
     pub(crate) limits: Limits,
     pub(crate) subsystems: [Subsystem; SUBSYSTEMS],
@@ -143,6 +156,8 @@ pub struct Target {
     wake: Micros,
     /// Commands for connections that are unknown or closing.
     stray: u32,
+    /// Connections that are to end and were not told yet.
+    closes_due: u16,
     /// Identify structures and log entries are made here.
     pub(crate) scratch: [u8; IDENTIFY_SIZE],
 }
@@ -172,6 +187,7 @@ impl Target {
             lost_ssds: [0; 8],
             wake: Micros(u64::MAX),
             stray: 0,
+            closes_due: 0,
             scratch: [0; IDENTIFY_SIZE],
         }
     }
@@ -198,7 +214,7 @@ impl Target {
             controller: NOBODY,
             port,
             discovery_port,
-            closing: false,
+            closing: Closing::No,
         };
         self.wake_at(now.after(CONNECT_US));
         self.connections.push(connection).is_ok()
@@ -208,6 +224,7 @@ impl Target {
     pub fn connection_closed(&mut self, _now: Micros, key: QueueKey, out: &mut dyn Outbox) {
         let Some(at) = self.find(key) else { return };
         let gone = self.connections.swap_remove(at);
+        self.closes_due -= u16::from(matches!(gone.closing, Closing::Due { .. }));
         let Some(slot) = gone.controller() else {
             return;
         };
@@ -223,7 +240,7 @@ impl Target {
             };
             self.end_association(slot, event, out);
         }
-        self.settle(slot);
+        self.settle(slot, out);
     }
 
     /// A command of an admin queue, or a Fabrics command of any queue. `data`: the host's data, already there. `sink`
@@ -245,7 +262,7 @@ impl Target {
             self.stray = self.stray.wrapping_add(1);
             return;
         };
-        if connection.closing {
+        if connection.is_closing() {
             self.stray = self.stray.wrapping_add(1);
             return;
         }
@@ -288,7 +305,7 @@ impl Target {
             }
             Ok(Reply::Last) => {
                 out.push(done(0, Status::SUCCESS, 0));
-                self.close_one(key, false, out);
+                self.close_one(key, false);
             }
             Ok(Reply::Later) => {}
             Err(failure) => {
@@ -358,14 +375,11 @@ impl Target {
         for c in self
             .connections
             .iter_mut()
-            .filter(|c| c.controller == NOBODY && !c.closing)
+            .filter(|c| c.controller == NOBODY && !c.is_closing())
         {
             if now_ms.wrapping_sub(c.opened) > (CONNECT_US >> 10) as u32 {
-                c.closing = true;
-                out.push(Action::QueueClose {
-                    key: c.key,
-                    abort: true,
-                });
+                c.closing = Closing::Due { abort: true };
+                self.closes_due += 1;
             } else {
                 waiting = true;
             }
@@ -405,57 +419,73 @@ impl Target {
         self.connections.iter().position(|c| c.key == key)
     }
 
-    /// Tells one connection to end.
-    pub(crate) fn close_one(&mut self, key: QueueKey, abort: bool, out: &mut dyn Outbox) {
+    /// One connection is to end.
+    pub(crate) fn close_one(&mut self, key: QueueKey, abort: bool) {
         if let Some(connection) = self
             .connections
             .iter_mut()
-            .find(|c| c.key == key && !c.closing)
+            .find(|c| c.key == key && !c.is_closing())
         {
-            connection.closing = true;
-            out.push(Action::QueueClose { key, abort });
+            connection.closing = Closing::Due { abort };
+            self.closes_due += 1;
         }
     }
 
-    /// Tells the I/O queues of a controller to end, and with `admin` the admin queue too.
-    pub(crate) fn close_queues(&mut self, slot: usize, admin: bool, out: &mut dyn Outbox) {
+    /// The I/O queues of a controller are to end, and with `admin` the admin queue too.
+    pub(crate) fn close_queues(&mut self, slot: usize, admin: bool) {
         let mine = |c: &&mut Connection| {
-            c.controller() == Some(slot) && !c.closing && (admin || c.qid != 0)
+            c.controller() == Some(slot) && !c.is_closing() && (admin || c.qid != 0)
         };
         for connection in self.connections.iter_mut().filter(mine) {
-            connection.closing = true;
-            out.push(Action::QueueClose {
-                key: connection.key,
-                abort: true,
-            });
+            connection.closing = Closing::Due { abort: true };
+            self.closes_due += 1;
         }
     }
 
-    /// Begins the end of an association; its CNTLID stays taken until the last connection is gone.
+    /// Takes the next [`Action::QueueClose`]. To be asked when all other actions are done, until `None`.
+    pub fn next_close(&mut self) -> Option<Action> {
+        if self.closes_due == 0 {
+            return None;
+        }
+        self.connections.iter_mut().find_map(|c| {
+            let Closing::Due { abort } = c.closing else {
+                return None;
+            };
+            c.closing = Closing::Told;
+            self.closes_due -= 1;
+            Some(Action::QueueClose { key: c.key, abort })
+        })
+    }
+
+    /// Begins the end of an association. When the last connection is gone, and with it all that was in flight, its CNTLID is
+    /// free and the host driver hears of `event`.
     pub(crate) fn end_association(&mut self, slot: usize, event: Event, out: &mut dyn Outbox) {
         let Some(controller) = self.controllers.get_mut(slot).filter(|c| c.is_live()) else {
             return;
         };
         controller.life = Life::Closing;
+        controller.farewell = event;
         controller.event_requests.clear();
-        let cntlid = controller.cntlid();
         let association = controller.slot;
-        self.close_queues(slot, true, out);
+        self.close_queues(slot, true);
         out.push(Action::ControllerLive {
             association,
             enabled: false,
         });
-        out.push(Action::Event(event, cntlid.into()));
-        self.settle(slot);
+        self.settle(slot, out);
     }
 
     /// Moves a controller on when its queues are gone: reset or shutdown complete, slot free.
-    pub(crate) fn settle(&mut self, slot: usize) {
+    pub(crate) fn settle(&mut self, slot: usize, out: &mut dyn Outbox) {
         let Some(controller) = self.controllers.get_mut(slot) else {
             return;
         };
         if controller.life == Life::Closing && controller.queues == 0 {
             controller.life = Life::Free;
+            out.push(Action::Event(
+                controller.farewell,
+                controller.cntlid().into(),
+            ));
         }
         if controller.is_live() && !controller.has_io_queues() {
             if !controller.cc.en() {

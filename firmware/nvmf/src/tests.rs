@@ -316,17 +316,13 @@ impl Rig {
 
     /// Takes the connections that were told to end.
     fn told_to_close(&mut self) -> Vec<QueueKey> {
-        let keys = self.out.0.iter().filter_map(|a| {
-            if let Action::QueueClose { key, .. } = a {
-                Some(*key)
-            } else {
-                None
-            }
-        });
-        let keys = keys.collect();
-        self.out
-            .0
-            .retain(|a| !matches!(a, Action::QueueClose { .. }));
+        let mut keys = Vec::new();
+        while let Some(close) = self.target.next_close() {
+            let Action::QueueClose { key, .. } = close else {
+                panic!("{close:?}");
+            };
+            keys.push(key);
+        }
         keys
     }
 

@@ -1,6 +1,8 @@
 //! Full queues and tables: refused or delayed cleanly, no deadlock, and everything comes back.
 
-use sluice_sim::initiator::{Command, Config, ConnectConfig, HostError, Outcome, WorkloadConfig};
+use sluice_sim::initiator::{
+    Command, Config, ConnectConfig, Controller, HostError, Outcome, WorkloadConfig,
+};
 use sluice_wire::fabrics::ConnectData;
 use sluice_wire::nvme::{Status, cns, feature};
 
@@ -384,14 +386,62 @@ fn hosts_with_many_connections_that_vanish_at_once_leave_nothing_behind() {
         io_queues: 0,
         ..to_demo(1)
     };
-    let controllers: Vec<_> = (0..6).map(|_| bench.connect(host, &config)).collect();
+    let _controllers = with_32_queues_each(&mut bench, host, &config, 6);
+    if let Some((cores, ..)) = bench.resources() {
+        assert_eq!(cores[0].connections, 6 * 33);
+    }
+    bench.lab.others.clear();
+    // TCP's own probes find out: there is no keep alive timeout.
+    bench.run(150_000 * MS);
+    bench.check_capture();
+    bench.assert_all_given_back();
+}
+
+#[test]
+fn a_subsystem_that_goes_with_hundreds_of_queues_leaves_nothing_behind() {
+    let mut bench = Bench::new("hundreds-go", &On::functional().cores(2));
+    let host = bench.add(&Config {
+        tcp_buffer: 16 << 10,
+        ..Config::numbered(1)
+    });
+    let config = ConnectConfig {
+        io_queues: 0,
+        ..to_demo(1)
+    };
+    let controllers = with_32_queues_each(&mut bench, host, &config, 14);
+    let requests: Vec<_> = controllers
+        .iter()
+        .map(|c| bench.at(host).submit(c.admin, Command::async_event()))
+        .collect();
+    bench.run(MS);
+    bench
+        .server
+        .rig
+        .card()
+        .remove_subsystem(0)
+        .expect("the subsystem is removed");
+    bench.run(2_000 * MS);
+    for id in requests {
+        assert!(bench.at(host).take_completion_of(id).is_some());
+    }
+    bench.check_capture();
+    bench.assert_all_given_back();
+}
+
+/// `count` controllers of one host with 32 I/O queues each, all opened at the same time.
+fn with_32_queues_each(
+    bench: &mut Bench,
+    host: usize,
+    config: &ConnectConfig,
+    count: usize,
+) -> Vec<Controller> {
+    let controllers: Vec<_> = (0..count).map(|_| bench.connect(host, config)).collect();
     for controller in &controllers {
         let queues = Command::set_features(feature::QUEUES, 31 << 16 | 31);
         bench
             .on(host, |b| b.must("queues", controller.admin, queues))
             .expect("32 queues");
     }
-    // All queues at the same time, so that their timers run out at the same time.
     let mut asked = vec![];
     for (controller, qid) in controllers
         .iter()
@@ -419,12 +469,5 @@ fn hosts_with_many_connections_that_vanish_at_once_leave_nothing_behind() {
         let connected = bench.at(host).take_completion_of(id).expect("an answer");
         assert!(connected.is_ok(), "{:?}", connected.outcome);
     }
-    if let Some((cores, ..)) = bench.resources() {
-        assert_eq!(cores[0].connections, 6 * 33);
-    }
-    bench.lab.others.clear();
-    // TCP's own probes find out: there is no keep alive timeout.
-    bench.run(150_000 * MS);
-    bench.check_capture();
-    bench.assert_all_given_back();
+    controllers
 }

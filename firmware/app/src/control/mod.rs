@@ -38,6 +38,11 @@ const BUSY_RETRY: u32 = 1;
 /// Firmware status in BAR0: ready for the host driver.
 pub const STATUS_READY: u32 = 1;
 
+/// Mail that can wait. Half of it is what one command of the host driver or one message may cause.
+const OUTBOX: usize = 128;
+/// Most mail that one action causes: one message for each data core.
+const PER_ACTION: usize = 15;
+
 /// What is known of an SSD.
 #[derive(Clone, Copy)]
 struct Ssd {
@@ -60,7 +65,7 @@ pub struct ControlCore {
     /// What the target asked for and has not been done.
     actions: ActionQueue,
     /// Mail that found an inbox full: per destination in order.
-    outbox: Deque<(u8, Mail), 256>,
+    outbox: Deque<(u8, Mail), OUTBOX>,
     port: HostPort,
     events: Deque<(Event, u32), 64>,
     lost_events: u32,
@@ -74,17 +79,15 @@ pub struct ControlCore {
     prps_filled: bool,
 }
 
-/// Actions in order; the longest burst is the end of an association with all its queues.
+/// Actions in order. What makes new ones waits until all are done, so there is room for those of one call.
 struct ActionQueue {
-    queue: Deque<Action, 256>,
-    lost: u32,
+    queue: Deque<Action, { sluice_nvmf::MOST_ACTIONS }>,
 }
 
 impl sluice_nvmf::Outbox for ActionQueue {
     fn push(&mut self, action: Action) {
-        if self.queue.push_back(action).is_err() {
-            self.lost += 1;
-        }
+        let pushed = self.queue.push_back(action);
+        debug_assert!(pushed.is_ok(), "the queue holds the actions of one call");
     }
 }
 
@@ -106,7 +109,6 @@ impl ControlCore {
             target: Target::new(target::LIMITS),
             actions: ActionQueue {
                 queue: Deque::new(),
-                lost: 0,
             },
             outbox: Deque::new(),
             port: HostPort::new(),
@@ -151,13 +153,19 @@ impl ControlCore {
         hal.kick_watchdog();
         let mut busy = self.receive(hal);
         hal.phase(Phase::Other);
-        busy |= self.take_mail(hal);
-        busy |= self.serve_host(hal);
-        hal.phase(Phase::Controller);
-        self.watch_hosts(hal);
-        self.act(hal);
-        hal.phase(Phase::Other);
         self.drain_outbox(hal);
+        self.act(hal);
+        busy |= self.take_mail(hal);
+        if self.may_cause_more() {
+            busy |= self.serve_host(hal);
+            hal.phase(Phase::Controller);
+            self.act(hal);
+        }
+        if self.may_cause_more() {
+            self.watch_hosts(hal);
+            self.act(hal);
+        }
+        hal.phase(Phase::Other);
         hal.phase(Phase::Idle);
         busy
     }
@@ -203,8 +211,7 @@ impl ControlCore {
 
     fn take_mail<H: Hal>(&mut self, hal: &mut H) -> bool {
         for taken in 0..PER_PASS {
-            // What the last message caused must have gone out first, or a burst would lose actions.
-            if self.outbox.len() > self.outbox.capacity() / 2 {
+            if !self.may_cause_more() {
                 return true;
             }
             let Some(mail) = hal.mail_recv() else {
@@ -214,6 +221,11 @@ impl ControlCore {
             self.act(hal);
         }
         true
+    }
+
+    /// All that was to be done is done, but for mail of which no more than half of what can wait does.
+    fn may_cause_more(&self) -> bool {
+        self.actions.queue.is_empty() && self.outbox.len() <= OUTBOX / 2
     }
 
     /// Tells the data core that has the flow.
@@ -233,7 +245,10 @@ impl ControlCore {
             mtu: path.mtu,
             flow_hash: path.flow_hash,
         };
-        self.post(self.core_of_flow(path.flow_hash), mail.encode(), hal);
+        // If not, the router says it again.
+        if self.outbox.len() < OUTBOX / 2 {
+            self.post(self.core_of_flow(path.flow_hash), mail.encode(), hal);
+        }
     }
 
     /// Steering: data cores take buckets in turn.
@@ -245,8 +260,8 @@ impl ControlCore {
     fn post<H: Hal>(&mut self, core: u8, mail: Mail, hal: &mut H) {
         let waiting = self.outbox.iter().any(|(to, _)| *to == core);
         if waiting || hal.mail_send(CoreId(core), &mail).is_err() {
-            // Sized for every connection's QueueClose beside the configuration's messages.
-            let _ = self.outbox.push_back((core, mail));
+            let kept = self.outbox.push_back((core, mail));
+            debug_assert!(kept.is_ok(), "room was asked for");
         }
     }
 

@@ -122,9 +122,13 @@ impl ControlCore {
         );
     }
 
-    /// Does what the target asked for.
+    /// Does what the target asked for, as far as there is room for the mail.
     pub(super) fn act<H: Hal>(&mut self, hal: &mut H) {
-        while let Some(action) = self.actions.queue.pop_front() {
+        while self.outbox.len() + super::PER_ACTION <= super::OUTBOX {
+            let next = self.actions.queue.pop_front();
+            let Some(action) = next.or_else(|| self.target.next_close()) else {
+                return;
+            };
             match action {
                 Action::Complete {
                     key,

@@ -375,10 +375,11 @@ fn disconnect_ends_an_io_queue_and_not_the_admin_queue() {
         Status::INVALID_QUEUE_TYPE.no_retry()
     );
     rig.send(io, zerocopy::transmute_ref!(&command), &[]).ok();
-    assert!(rig.out.0.contains(&Action::QueueClose {
+    let close = Action::QueueClose {
         key: io,
-        abort: false
-    }));
+        abort: false,
+    };
+    assert_eq!(rig.target.next_close(), Some(close));
     assert!(
         rig.try_send(io, zerocopy::transmute_ref!(&command), &[])
             .is_none(),
@@ -398,13 +399,13 @@ fn the_loss_of_the_admin_queue_ends_all_queues_and_the_slot_is_free_when_they_ar
     let others = rig.io_queue(other_id, 1);
     rig.close(admin);
     assert_eq!(rig.told_to_close(), queues, "and no one else's");
-    assert!(rig.events().contains(&(Event::HostLost, cntlid.into())));
     assert_eq!(rig.target.controllers_in_use(), 2);
     let late = rig.open();
     assert_eq!(rig.connect(late, 3, cntlid, |_, _| {}).status, DNR_INVALID);
     rig.close(queues[0]);
     rig.close(queues[1]);
     assert_eq!(rig.target.controllers_in_use(), 1);
+    assert!(rig.events().contains(&(Event::HostLost, cntlid.into())));
     assert!(rig.csts(other).rdy());
     assert!(rig.told_to_close().is_empty());
     rig.close(others);

@@ -483,3 +483,41 @@ fn a_flood_of_hosts_on_the_allow_lists_is_refused_and_overwrites_nothing() {
         (d.subnqn, d.hostnqn) = (name(SUB2), name(b"nqn.2026-11.test:host31"))
     });
 }
+
+#[test]
+fn however_much_ends_at_once_one_call_asks_for_a_bounded_number_of_actions() {
+    let mut rig = Rig::new();
+    for nsid in 2..=NAMESPACES as u32 {
+        let Rig { target, out, .. } = &mut rig;
+        target
+            .namespace_add(0, &namespace(nsid), out)
+            .expect("namespace");
+    }
+    let mut queues = 0;
+    for _ in 0..crate::CONTROLLERS {
+        let (admin, cntlid) = rig.controller();
+        rig.set_feature(admin, 0x0b, 0x100).ok();
+        for cid in 900..904 {
+            rig.request_event(admin, cid);
+        }
+        rig.set_feature(admin, 0x07, 7 << 16 | 7).ok();
+        for qid in 1..=8 {
+            rig.io_queue(cntlid, qid);
+        }
+        queues += 9;
+    }
+    rig.out.0.clear();
+    let Rig { target, out, .. } = &mut rig;
+    target.ssd_set(0, false, out);
+    assert!(out.0.len() <= crate::MOST_ACTIONS, "{}", out.0.len());
+    rig.out.0.clear();
+    let Rig { target, out, .. } = &mut rig;
+    target.subsystem_remove(0, out).expect("it was there");
+    assert!(
+        (2 * crate::CONTROLLERS..=crate::MOST_ACTIONS).contains(&out.0.len()),
+        "{}",
+        out.0.len()
+    );
+    assert_eq!(rig.told_to_close().len(), queues);
+    assert!(rig.told_to_close().is_empty(), "each is told once");
+}
