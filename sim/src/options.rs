@@ -158,4 +158,7 @@ pub struct BenchOptions {
     /// Only rows whose name contains this
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
+    /// Print the functions of the firmware in which the first data core spent most (Verilated card)
+    #[arg(long)]
+    pub profile: bool,
 }

@@ -71,7 +71,7 @@ fn models(counts: &[u32], shim: &Path) -> Vec<Model> {
         top: "sluice_tile",
         prefix: "Vsluice_tile".into(),
         list: "tile.f",
-        arguments: vec![],
+        arguments: vec![shim.join("visible_tile.vlt").display().to_string()],
     }];
     for data_cores in counts {
         let parameter = format!("-GNumDataCores={data_cores}");
@@ -151,7 +151,9 @@ fn verilate(model: &Model, tools: &Tools, rtl: &Path, out: &Path) -> Result<(), 
 
 /// `models.h`: includes every model and names the numbers of data cores that exist.
 fn write_model_list(counts: &[u32], out: &Path) -> Result<(), String> {
-    let mut text = String::from("// Written by build/main.rs.\n#include \"Vsluice_tile.h\"\n");
+    let mut text = String::from(
+        "// Written by build/main.rs.\n#include \"Vsluice_tile.h\"\n#include \"Vsluice_tile___024root.h\"\n",
+    );
     let mut list = String::from("#define SLUICE_FOR_EACH_DATA_CORES(X)");
     for n in counts {
         let _ = writeln!(

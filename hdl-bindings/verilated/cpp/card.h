@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 /// Mirrors `Beat` in src/beat.rs.
 struct Beat {
@@ -37,6 +38,8 @@ public:
     virtual uint64_t idle_until() const { return 0; }
     /// Starts waveforms.
     virtual bool trace(const char* path) = 0;
+    /// Clocks that a core spent at each halfword of its memory since the first call; null if that is not counted.
+    virtual std::vector<uint32_t>* profile(uint32_t) { return nullptr; }
 
     std::array<std::deque<Beat>, kInputs> in;
     std::array<std::deque<Beat>, kOutputs> out;

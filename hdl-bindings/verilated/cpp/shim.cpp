@@ -66,6 +66,14 @@ void sluice_card_live_time(Card* card, bool live, uint64_t micros) { card->live_
 bool sluice_card_trace(Card* card, const char* path) { return card->trace(path); }
 uint64_t sluice_card_fingerprint(const Card* card) { return card->fingerprint; }
 uint64_t sluice_card_idle_until(const Card* card) { return card->idle_until(); }
+size_t sluice_card_profile(Card* card, uint32_t core, uint32_t* counts, size_t room) {
+    auto* profile = card->profile(core);
+    if (!profile) return 0;
+    const size_t count = std::min(room, profile->size());
+    std::copy_n(profile->begin(), count, counts);
+    std::fill(profile->begin(), profile->end(), 0);
+    return count;
+}
 const char* sluice_failure() { return failure.c_str(); }
 
 }  // extern "C"

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "Vsluice_tile.h"
+#include "Vsluice_tile___024root.h"
 #include "calm.h"
 #include "card.h"
 #include "ports.h"
@@ -15,6 +16,9 @@
 #include "verilated.h"
 
 bool run_failed();
+
+/// Memory of a core (`TcmBytes` in `sluice_pkg.sv`).
+constexpr size_t kTcmBytes = 512 << 10;
 
 /// A tile, and whether evaluating it would change anything.
 class Tile {
@@ -94,7 +98,14 @@ public:
         t.peek_select_i = u.peek_select_o;
     }
 
+    void count() {
+        const uint32_t at = model->rootp->sluice_tile__DOT__u_core__DOT__u_ibex_core__DOT__pc_id / 2;
+        if (at < profile.size()) profile[at]++;
+    }
+
     std::unique_ptr<Vsluice_tile> model;
+    /// Clocks by address of the instruction; empty unless asked for.
+    std::vector<uint32_t> profile;
     Trace trace;
     Work work;
     bool active = true;
@@ -143,6 +154,13 @@ public:
             ok = tiles_[i]->trace.open(*tiles_[i]->model, std::string(path) + "." + Tile::name(i) + ".fst") && ok;
         }
         return ok;
+    }
+
+    std::vector<uint32_t>* profile(uint32_t core) override {
+        if (core >= Cores) return nullptr;
+        auto& counts = tiles_[core]->profile;
+        if (counts.empty()) counts.resize(kTcmBytes / 2);
+        return &counts;
     }
 
 private:
@@ -207,6 +225,7 @@ private:
             t.clk_i = 1;
             t.eval();
             tile->trace.dump(clock, 1);
+            if (!tile->profile.empty()) tile->count();
         }
     }
 

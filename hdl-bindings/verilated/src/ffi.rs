@@ -26,6 +26,9 @@ unsafe extern "C" {
     pub fn sluice_card_idle_until(card: *const Card) -> u64;
     /// Fingerprint of all outer outputs in every clock so far.
     pub fn sluice_card_fingerprint(card: *const Card) -> u64;
+    /// Takes the clocks counted by address, and goes on counting from 0; the first call starts it. Returns how many
+    /// were written.
+    pub fn sluice_card_profile(card: *mut Card, core: u32, counts: *mut u32, room: usize) -> usize;
     /// What failed in this thread's last run.
     pub fn sluice_failure() -> *const c_char;
 }

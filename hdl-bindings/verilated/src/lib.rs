@@ -22,6 +22,9 @@ use std::{
 
 pub use beat::{Beat, Input, Output};
 
+/// Bytes of a core's memory.
+const TCM_BYTES: usize = 512 << 10;
+
 /// Why there is no card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NewCardError {
@@ -166,6 +169,19 @@ impl Card {
         };
         // SAFETY: both pointers are valid for the call.
         unsafe { ffi::sluice_card_trace(self.0.as_ptr(), path.as_ptr()) }
+    }
+
+    /// Clocks that core `core` spent at each halfword of its memory since the last call; the first call starts the count.
+    /// Empty for flattened cards and cores that do not exist.
+    #[must_use]
+    pub fn take_profile(&mut self, core: u32) -> Vec<u32> {
+        let mut counts = vec![0; TCM_BYTES / 2];
+        // SAFETY: the vector is valid for the call, which writes no more than its length.
+        let written = unsafe {
+            ffi::sluice_card_profile(self.0.as_ptr(), core, counts.as_mut_ptr(), counts.len())
+        };
+        counts.truncate(written);
+        counts
     }
 
     /// A fingerprint of all outer outputs in every clock so far. Two cards with the same inputs and the same fingerprint

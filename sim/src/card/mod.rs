@@ -51,6 +51,11 @@ pub trait CardModel {
     fn idle_until(&self) -> Option<Clock> {
         None
     }
+    /// Clocks that a core spent at each halfword of its memory since the last call, if the model counts them; the first
+    /// call starts the count.
+    fn take_profile(&mut self, _core: u32) -> Vec<u32> {
+        Vec::new()
+    }
     /// The functional card, to look inside of it.
     fn functional(&self) -> Option<&functional::FunctionalCard> {
         None

@@ -138,6 +138,10 @@ impl CardModel for RtlCard {
         }
     }
 
+    fn take_profile(&mut self, core: u32) -> Vec<u32> {
+        self.card.take_profile(core)
+    }
+
     fn idle_until(&self) -> Option<Clock> {
         self.card.idle_until()
     }

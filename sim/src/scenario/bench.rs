@@ -10,6 +10,7 @@ use sluice_hal::Phase;
 use sluice_regs::bar0_regs;
 
 use super::lab::Lab;
+use super::profile;
 use super::server::{Server, ServerError, Setup};
 use crate::initiator::{Config, ConnectConfig, HostError, Initiator, Workload, WorkloadConfig};
 use crate::link::LinkConfig;
@@ -108,6 +109,9 @@ pub struct Row {
     pub frame_loads_per_io: f64,
     /// Simulated kHz.
     pub khz: f64,
+    /// Clocks per command by function of the firmware on the first data core, if asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<(String, f64)>,
 }
 
 /// All rows.
@@ -137,6 +141,9 @@ pub enum BenchError {
         /// Its error.
         error: HostError,
     },
+    /// Clocks could not be told by function.
+    #[error("{0}: no profile: {1}")]
+    Profile(&'static str, String),
     /// The load failed.
     #[error("{name}: {count} commands failed, the first: {first}")]
     Load {
@@ -156,6 +163,7 @@ pub enum BenchError {
 pub fn run(
     setup: &Setup,
     only: &str,
+    profile: bool,
     mut each: impl FnMut(&Row),
 ) -> Result<BenchReport, BenchError> {
     let mut setup = setup.clone();
@@ -168,7 +176,7 @@ pub fn run(
     setup.ssds = vec![quick];
     let mut rows = Vec::new();
     for case in CASES.iter().filter(|c| c.name.contains(only)) {
-        let row = measure(&setup, case)?;
+        let row = measure(&setup, case, profile)?;
         each(&row);
         rows.push(row);
     }
@@ -181,7 +189,7 @@ pub fn run(
 }
 
 /// A fresh card for every case, so that no case depends on the ones before.
-fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
+fn measure(setup: &Setup, case: &Case, profile: bool) -> Result<Row, BenchError> {
     let server = Server::start(setup)?;
     let link = LinkConfig::default();
     let mut lab = Lab::new(&server.world, &link, setup.seed);
@@ -206,6 +214,9 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
     b.patience = PATIENCE;
     let controller = b.connect(&connect).map_err(fail)?;
     let ns = b.namespace(controller.admin, 1).map_err(fail)?;
+    if profile {
+        drop(server.world.borrow_mut().card().take_profile(1));
+    }
     let before = Counters::read(&server.world, setup.cores);
     let (clock, wall) = (server.world.borrow().now(), Instant::now());
     b.initiator.attach(Workload::new(WorkloadConfig {
@@ -236,6 +247,11 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
     }
     let spent = Counters::read(&server.world, setup.cores).since(&before);
     let ios = stats.ios().max(1) as f64;
+    let functions = if profile {
+        by_function(setup, &server.world, case.name)?
+    } else {
+        Vec::new()
+    };
     let micros =
         |clocks: u32| f64::from(clocks.saturating_sub(2 * link.latency as u32)) / CLOCKS_PER_MICRO;
     let busy = |phase: usize| spent.phases[phase] as f64 / ios;
@@ -253,7 +269,25 @@ fn measure(setup: &Setup, case: &Case) -> Result<Row, BenchError> {
         payload_accesses: spent.page_accesses,
         frame_loads_per_io: spent.frame_loads as f64 / ios,
         khz,
+        profile: functions
+            .into_iter()
+            .map(|(function, clocks)| (function, clocks as f64 / ios))
+            .collect(),
     })
+}
+
+fn by_function(
+    setup: &Setup,
+    world: &WorldHandle,
+    name: &'static str,
+) -> Result<Vec<profile::Spent>, BenchError> {
+    let counts = world.borrow_mut().card().take_profile(1);
+    let elf = setup
+        .firmware
+        .as_deref()
+        .filter(|_| !counts.is_empty())
+        .ok_or_else(|| BenchError::Profile(name, "only the Verilated card counts them".into()))?;
+    profile::by_function(elf, &counts).map_err(|reason| BenchError::Profile(name, reason))
 }
 
 /// The hardware's counters, summed over the cores.

@@ -7,5 +7,6 @@ pub mod lab;
 pub mod live;
 pub mod log;
 pub mod model;
+pub mod profile;
 pub mod serve;
 pub mod server;

@@ -146,6 +146,9 @@ fn ipv4(text: &str) -> anyhow::Result<([u8; 4], u8)> {
     Ok((address.octets(), prefix))
 }
 
+/// Functions shown by `bench --profile`.
+const PROFILE_LINES: usize = 50;
+
 fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
     let setup = set_up(&options.card);
     let only = options.only.as_deref().unwrap_or_default();
@@ -153,7 +156,7 @@ fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
         "{:28} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8} {:>6}",
         "", "IOPS", "Gb/s", "busy/IO", "total/IO", "p50 us", "p99 us", "kHz"
     );
-    let report = scenario::bench::run(&setup, only, |row| {
+    let report = scenario::bench::run(&setup, only, options.profile, |row| {
         println!(
             "{:28} {:>9.0} {:>7.2} {:>9.0} {:>9.0} {:>8.2} {:>8.2} {:>6.0}",
             row.name,
@@ -176,6 +179,9 @@ fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
             row.payload_accesses,
             row.frame_loads_per_io
         );
+        for (function, clocks) in row.profile.iter().take(PROFILE_LINES) {
+            println!("    {clocks:>8.1}  {function}");
+        }
     })?;
     if let Some(path) = &options.report {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
