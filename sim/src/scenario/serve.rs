@@ -8,7 +8,7 @@ use sluice_driver::bringup::{BringupError, Notice};
 
 use super::live::Live;
 use super::server::{Server, ServerError, Setup};
-use crate::port::{self, OpenError};
+use crate::port::{self, OpenError, PortStats};
 use crate::report::Meter;
 
 /// How often the host driver looks for events.
@@ -33,7 +33,7 @@ pub enum ServeError {
     Card(#[from] BringupError),
 }
 
-/// Brings the server up on `listen` and runs it until `stop` is set or `limit` has passed.
+/// Brings the server up on `listen` and runs it until `stop` is set or `limit` has passed. What passed through the port.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -42,7 +42,7 @@ pub fn run(
     listen: &str,
     limit: Option<Duration>,
     stop: &Arc<AtomicBool>,
-) -> Result<(), ServeError> {
+) -> Result<PortStats, ServeError> {
     let mut port = port::open(listen)?;
     let mut server = Server::start(setup)?;
     println!("{}", instructions(setup, listen));
@@ -70,7 +70,7 @@ pub fn run(
         passed.dropped,
         meter.clocks() / 1_000_000
     );
-    Ok(())
+    Ok(passed)
 }
 
 /// What a person needs to connect.
