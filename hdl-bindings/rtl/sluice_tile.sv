@@ -84,6 +84,7 @@ module sluice_tile
 
   ibex_top #(
     .RV32M(ibex_pkg::RV32MSingleCycle),
+    .RV32B(ibex_pkg::RV32BBalanced),
     .RegFile(ibex_pkg::RegFileFF),
     .BranchTargetALU(1'b1),
     .WritebackStage(1'b1)

@@ -199,7 +199,7 @@ impl Session {
             return self.filled_slowly(n);
         }
         match self.buf[0].to_le() as u8 {
-            CAPSULE_CMD if self.need == self.command_len => self.command(crc),
+            CAPSULE_CMD if self.need == self.command_len => self.take_command(crc),
             CAPSULE_CMD => {
                 self.need = self.command_len;
                 Step::More
@@ -227,15 +227,21 @@ impl Session {
     }
 
     /// The command that [`Event::Command`] told of, as long as neither [`Session::want`] nor [`Session::filled`] was called
-    /// since: who cannot start it need not keep a copy.
+    /// since: nobody need keep a copy.
+    #[inline]
     #[must_use]
-    pub fn last_command(&self) -> ([u32; 16], u32) {
-        let sqe = self.buf[2..].first_chunk().copied().unwrap_or_default();
-        let in_capsule = match self.state {
+    pub fn command(&self) -> &[u32; 16] {
+        self.buf[2..].first_chunk().unwrap_or(&[0; 16])
+    }
+
+    /// Bytes of in-capsule data that follow it.
+    #[inline]
+    #[must_use]
+    pub fn in_capsule(&self) -> u32 {
+        match self.state {
             State::Padding | State::Data => self.left,
             _ => 0,
-        };
-        (sqe, in_capsule)
+        }
     }
 
     /// Ends the session from this side; [`Session::want`] says [`Want::Closed`] from now on.
@@ -309,7 +315,7 @@ impl Session {
     }
 
     #[inline]
-    fn command(&mut self, crc: impl FnMut(&[u8]) -> u32) -> Step<'_> {
+    fn take_command(&mut self, crc: impl FnMut(&[u8]) -> u32) -> Step<'_> {
         let opening = self.word(0);
         if opening & OPENING_MASK != COMMAND_OPENING | self.digest_opening() {
             return self.fatal(blame::opening(opening, COMMAND_HEADER, self.digests));

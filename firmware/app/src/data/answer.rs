@@ -10,8 +10,6 @@ use super::DataCore;
 use super::request::{Kind, State};
 use crate::memory::SLOT_TRAILER;
 
-/// Token of a chunk whose acknowledgment says nothing.
-const NO_TOKEN: u32 = u32::MAX;
 /// Beside the request's number: the chunk is its R2T.
 const R2T_TOKEN: u32 = 0x1_0000;
 /// Chunks of the longest answer: header, data, trailer.
@@ -109,8 +107,10 @@ impl DataCore {
         r.state = State::Sending;
         let entry = &mut self.conns[usize::from(conn)];
         let Some(tcp) = entry.tcp else { return };
-        let mut trailer = slot.plus(SLOT_TRAILER);
+        let trailer = slot.plus(SLOT_TRAILER);
         let mut trailer_len = 0;
+        let mut pieces = [PmSlice::default(); ANSWER_CHUNKS];
+        let mut count = 0;
         let mut respond = true;
         let has_data = has_data(r.kind, r.status, r.bytes, r.to_host);
         if has_data {
@@ -126,15 +126,9 @@ impl DataCore {
                 .c2h_data(r.cid, 0, r.bytes, end, &mut self.pdu, |b| hal.crc32c(b));
             hal.pm_write(slot, self.pdu.bytes(len));
             trailer_len = entry.session.data_digest_len();
-            let data_token = if respond || trailer_len > 0 {
-                NO_TOKEN
-            } else {
-                u32::from(request)
-            };
-            let _ = self.tcp.send(tcp, PmSlice::new(slot, len as u32), NO_TOKEN);
-            let _ = self
-                .tcp
-                .send(tcp, PmSlice::new(run.addr(), r.bytes), data_token);
+            pieces[0] = PmSlice::new(slot, len as u32);
+            pieces[1] = PmSlice::new(run.addr(), r.bytes);
+            count = 2;
         }
         if respond {
             let head = if entry.no_sqhd {
@@ -160,12 +154,13 @@ impl DataCore {
             self.give_pages_back(request);
         }
         if trailer_len > 0 {
-            let _ = self.tcp.send(
-                tcp,
-                PmSlice::new(core::mem::take(&mut trailer), trailer_len),
-                u32::from(request),
-            );
+            pieces[count] = PmSlice::new(trailer, trailer_len);
+            count += 1;
         }
+        // The room was asked for.
+        let _ = self
+            .tcp
+            .send_pieces(tcp, &pieces[..count], u32::from(request));
     }
 
     /// Asks the host for the data of a command, all at once: its pages are there.

@@ -34,25 +34,20 @@ enum Data {
 }
 
 impl DataCore {
-    /// Takes a command. False, with nothing changed, if there is no room for it now.
+    /// Takes the command that the session holds. False, with nothing changed, if there is no room for it now.
     #[inline]
-    pub(super) fn command<H: Hal>(
-        &mut self,
-        conn: u16,
-        sqe: &[u32; 16],
-        in_capsule: u32,
-        hal: &mut H,
-    ) -> bool {
+    pub(super) fn command<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
         hal.phase(Phase::Controller);
-        let word0 = u32::from_le(sqe[0]);
-        let (opcode, cid) = (word0 as u8, (word0 >> 16) as u16);
         let entry = &self.conns[usize::from(conn)];
+        let word0 = u32::from_le(entry.session.command()[0]);
+        let in_capsule = entry.session.in_capsule();
+        let (opcode, cid) = (word0 as u8, (word0 >> 16) as u16);
         let taken = if opcode == FABRICS || entry.role == Role::Admin {
-            self.relay(conn, sqe, cid, in_capsule, hal)
+            self.relay(conn, cid, in_capsule, hal)
         } else if entry.role == Role::Fresh {
             self.refuse_early(conn, cid, in_capsule, hal)
         } else {
-            self.io_command(conn, sqe, cid, in_capsule, hal)
+            self.io_command(conn, cid, in_capsule, hal)
         };
         hal.phase(Phase::Pdu);
         taken
@@ -68,26 +63,19 @@ impl DataCore {
     }
 
     #[inline]
-    fn io_command<H: Hal>(
-        &mut self,
-        conn: u16,
-        sqe: &[u32; 16],
-        cid: u16,
-        in_capsule: u32,
-        hal: &mut H,
-    ) -> bool {
-        let subsystem = self.conns[usize::from(conn)].subsystem;
+    fn io_command<H: Hal>(&mut self, conn: u16, cid: u16, in_capsule: u32, hal: &mut H) -> bool {
+        let entry = &self.conns[usize::from(conn)];
         let decoded = io::decode_words(
-            sqe,
+            entry.session.command(),
             &self.namespaces,
-            subsystem,
+            entry.subsystem,
             limits::TRANSFER,
             in_capsule,
         );
         if let Ok(command) = &decoded
             && command.data == HostData::FromHost
         {
-            return self.solicited_command(conn, sqe, command, in_capsule, hal);
+            return self.solicited_command(conn, cid, command, in_capsule, hal);
         }
         let kind = decoded.as_ref().map_or(Kind::Flush, |c| kind_of(c.kind));
         let Some(request) = self.new_request(conn, kind, cid) else {
@@ -126,17 +114,19 @@ impl DataCore {
     fn solicited_command<H: Hal>(
         &mut self,
         conn: u16,
-        sqe: &[u32; 16],
+        cid: u16,
         command: &IoCommand,
         in_capsule: u32,
         hal: &mut H,
     ) -> bool {
         let entry = &mut self.conns[usize::from(conn)];
-        if !entry.backlog.is_empty() || !self.solicit(conn, sqe, command, hal) {
+        if !entry.backlog.is_empty() || !self.solicit(conn, cid, command, hal) {
             let entry = &mut self.conns[usize::from(conn)];
             // More than its queue has entries is the host's mistake and not the others' trouble.
             if entry.backlog.len >= entry.entries
-                || !self.backlog.push(&mut entry.backlog, sqe, hal)
+                || !self
+                    .backlog
+                    .push(&mut entry.backlog, entry.session.command(), hal)
             {
                 return false;
             }
@@ -149,13 +139,7 @@ impl DataCore {
 
     /// Gets a command a request and pages and asks the host for its data. False, with nothing changed, if it has to wait.
     #[inline]
-    fn solicit<H: Hal>(
-        &mut self,
-        conn: u16,
-        sqe: &[u32; 16],
-        command: &IoCommand,
-        hal: &mut H,
-    ) -> bool {
+    fn solicit<H: Hal>(&mut self, conn: u16, cid: u16, command: &IoCommand, hal: &mut H) -> bool {
         let pages = command.bytes.div_ceil(layout::PAGE_SIZE);
         if !self.may_solicit(conn, pages) || !self.may_send(conn, 1) {
             return false;
@@ -163,7 +147,6 @@ impl DataCore {
         let Some(run) = self.pages.alloc(pages) else {
             return false;
         };
-        let cid = (u32::from_le(sqe[0]) >> 16) as u16;
         let Some(request) = self.take_request(conn, kind_of(command.kind), cid) else {
             self.pages.free(run);
             return false;
@@ -209,10 +192,10 @@ impl DataCore {
         // The namespace may have changed since the command was first looked at.
         let decoded =
             io::decode_words(&sqe, &self.namespaces, entry.subsystem, limits::TRANSFER, 0);
+        let cid = (u32::from_le(sqe[0]) >> 16) as u16;
         let begun = match decoded {
-            Ok(command) => self.solicit(conn, &sqe, &command, hal),
+            Ok(command) => self.solicit(conn, cid, &command, hal),
             Err(status) => {
-                let cid = (u32::from_le(sqe[0]) >> 16) as u16;
                 let request = self.new_request(conn, Kind::Flush, cid);
                 if let Some(request) = request {
                     self.fail(request, status.code(), hal);
@@ -308,19 +291,12 @@ impl DataCore {
     }
 
     /// A command for the control core.
-    fn relay<H: Hal>(
-        &mut self,
-        conn: u16,
-        sqe: &[u32; 16],
-        cid: u16,
-        in_capsule: u32,
-        hal: &mut H,
-    ) -> bool {
+    fn relay<H: Hal>(&mut self, conn: u16, cid: u16, in_capsule: u32, hal: &mut H) -> bool {
         let slot = self.relay_slots.trailing_ones();
         if slot >= layout::RELAY_SLOTS || self.outbox.len() + 8 > self.outbox.capacity() {
             return false;
         }
-        let data = relayed_data(sqe, in_capsule);
+        let data = relayed_data(self.conns[usize::from(conn)].session.command(), in_capsule);
         let Some(request) = self.new_request(conn, Kind::Relayed, cid) else {
             return false;
         };
@@ -328,6 +304,7 @@ impl DataCore {
             Ok(data) => {
                 self.relay_slots |= 1 << slot;
                 self.requests.all[usize::from(request)].relay = slot as u8;
+                let sqe = self.conns[usize::from(conn)].session.command();
                 hal.pm_write(self.relay_slot(slot as u8), sqe.as_bytes());
                 self.take_data(conn, request, data, in_capsule, hal);
             }
@@ -348,7 +325,7 @@ impl DataCore {
     /// Everything the command needs is here: off it goes.
     #[inline]
     pub(super) fn dispatch<H: Hal>(&mut self, request: u16, hal: &mut H) {
-        let r = self.requests.all[usize::from(request)];
+        let r = &self.requests.all[usize::from(request)];
         if self.conns[usize::from(r.conn)].dead {
             return self.finish(request, hal);
         }
@@ -356,27 +333,24 @@ impl DataCore {
             return self.relay_now(request, hal);
         }
         hal.phase(Phase::Ssd);
-        let token = u32::from(request);
+        let (ssd, token) = (r.ssd, u32::from(request));
+        let blocks = |opcode, run| {
+            queue::Request::blocks(
+                opcode, r.ssd_nsid, r.slba, r.blocks_z, r.control, run, token,
+            )
+        };
         let command = match r.kind {
-            Kind::Read => queue::Request::blocks(
-                0x02, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token,
-            ),
-            Kind::Write => queue::Request::blocks(
-                0x01, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token,
-            ),
-            Kind::Compare => queue::Request::blocks(
-                0x05, r.ssd_nsid, r.slba, r.blocks_z, r.control, r.run, token,
-            ),
-            Kind::WriteZeroes => {
-                queue::Request::blocks(0x08, r.ssd_nsid, r.slba, r.blocks_z, r.control, None, token)
-            }
+            Kind::Read => blocks(0x02, r.run),
+            Kind::Write => blocks(0x01, r.run),
+            Kind::Compare => blocks(0x05, r.run),
+            Kind::WriteZeroes => blocks(0x08, None),
             Kind::DatasetManagement => match self.translate_ranges(request, hal) {
                 Ok(command) => command,
                 Err(status) => return self.fail(request, status, hal),
             },
             Kind::Flush | Kind::Relayed | Kind::Session => queue::Request::flush(r.ssd_nsid, token),
         };
-        let Some(pair) = self.ssds.get_mut(usize::from(r.ssd)) else {
+        let Some(pair) = self.ssds.get_mut(usize::from(ssd)) else {
             return self.fail(request, status::SSD_LOST.code(), hal);
         };
         match pair.submit(hal, self.now, &command) {

@@ -32,6 +32,9 @@ pub struct Moves {
     done: u32,
     /// Buffers, with the count of moves that must be done first.
     buffers: Deque<(BufId, u32), BUFFERS>,
+    /// Lengths of the two: asked for at every step.
+    entry_count: usize,
+    buffer_count: usize,
 }
 
 impl Moves {
@@ -41,42 +44,56 @@ impl Moves {
             posted: 0,
             done: 0,
             buffers: Deque::new(),
+            entry_count: 0,
+            buffer_count: 0,
         }
     }
 
     /// One more move may be posted, and buffers may be set aside.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.entries.len() + MARGIN <= IN_FLIGHT && self.buffers.len() + MARGIN <= BUFFERS
+        self.entry_count + MARGIN <= IN_FLIGHT && self.buffer_count + MARGIN <= BUFFERS
     }
 
     /// Moves and digest checks not done.
     pub fn in_flight(&self) -> usize {
-        self.entries.len()
+        self.entry_count
+    }
+
+    /// `has_room` was asked before.
+    #[inline]
+    fn push(&mut self, entry: Entry) {
+        self.entry_count += usize::from(self.entries.push_back(entry).is_ok());
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.entry_count -= 1;
+        Some(entry)
     }
 
     #[inline]
     pub fn posted_data(&mut self, request: u16) {
         self.posted = self.posted.wrapping_add(1);
-        // `has_room` was asked before the move was posted.
-        let _ = self.entries.push_back(Entry::Data(request));
+        self.push(Entry::Data(request));
     }
 
     pub fn posted_digest(&mut self, request: u16) {
         self.posted = self.posted.wrapping_add(1);
-        let _ = self.entries.push_back(Entry::Digest(request));
+        self.push(Entry::Digest(request));
     }
 
     #[inline]
     pub fn check_digest(&mut self, request: u16, digest: u32) {
-        let _ = self.entries.push_back(Entry::Check(request, digest));
+        self.push(Entry::Check(request, digest));
     }
 
     /// Sets a buffer aside until every move posted so far is done.
     #[inline]
     pub fn free_later(&mut self, buf: BufId) {
         // One buffer per step at most comes here and each step asks for room or posts nothing.
-        let _ = self.buffers.push_back((buf, self.posted));
+        self.buffer_count += usize::from(self.buffers.push_back((buf, self.posted)).is_ok());
     }
 }
 
@@ -85,14 +102,14 @@ impl DataCore {
         let mut any = false;
         loop {
             while let Some(&Entry::Check(request, digest)) = self.moves.entries.front() {
-                self.moves.entries.pop_front();
+                self.moves.pop();
                 self.compare_digest(request, digest, hal);
             }
             let Some(done) = hal.move_done() else { break };
             hal.phase(Phase::Pdu);
             any = true;
             self.moves.done = self.moves.done.wrapping_add(1);
-            match self.moves.entries.pop_front() {
+            match self.moves.pop() {
                 Some(Entry::Data(request)) => {
                     let r = &mut self.requests.all[usize::from(request)];
                     r.moves -= 1;
@@ -117,6 +134,7 @@ impl DataCore {
                 break;
             }
             self.moves.buffers.pop_front();
+            self.moves.buffer_count -= 1;
             hal.rx_free(buf);
         }
     }

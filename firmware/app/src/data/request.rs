@@ -128,7 +128,10 @@ impl Request {
 /// The table, its free list and its waiting lists.
 pub struct Requests {
     pub all: [Request; REQUESTS],
+    /// In the order in which they came back: a slot rests as long as possible.
     free: Deque<u16, REQUESTS>,
+    /// Length of `free`.
+    free_count: usize,
     /// Waiting for pages, for an SSD's queue, for the control core, for the send queue: oldest first.
     pub waiting: Deque<u16, REQUESTS>,
 }
@@ -138,6 +141,7 @@ impl Requests {
         Self {
             all: [Request::FREE; REQUESTS],
             free: Deque::new(),
+            free_count: 0,
             waiting: Deque::new(),
         }
     }
@@ -147,10 +151,12 @@ impl Requests {
         for index in 0..count.min(REQUESTS) {
             let _ = self.free.push_back(index as u16);
         }
+        self.free_count = self.free.len();
     }
 
+    #[inline]
     pub fn free_count(&self) -> usize {
-        self.free.len()
+        self.free_count
     }
 
     /// A request whose answer can no longer be given back wrongly: states are checked, not assumed.
@@ -161,12 +167,15 @@ impl Requests {
     }
 
     fn take(&mut self) -> Option<u16> {
-        self.free.pop_front()
+        let index = self.free.pop_front()?;
+        self.free_count -= 1;
+        Some(index)
     }
 
     fn give_back(&mut self, index: u16) {
         self.all[usize::from(index)].state = State::Free;
         let _ = self.free.push_back(index);
+        self.free_count += 1;
     }
 }
 

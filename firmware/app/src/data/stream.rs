@@ -21,7 +21,7 @@ const SGL_TRANSPORT: u8 = 0x5a;
 enum Next {
     More,
     Setup,
-    Command([u32; 16], u32),
+    Command,
     Data(H2cData),
     Done(Option<u32>),
     Violation(Violation),
@@ -34,7 +34,8 @@ impl From<Step<'_>> for Next {
         match step {
             Step::More => Self::More,
             Step::Event(Event::IcReq) => Self::Setup,
-            Step::Event(Event::Command { sqe, in_capsule }) => Self::Command(*sqe, in_capsule),
+            // The session holds it until it is asked for the next header.
+            Step::Event(Event::Command { .. }) => Self::Command,
             Step::Event(Event::H2cData(data)) => Self::Data(data),
             Step::Event(Event::DataDone { digest }) => Self::Done(digest),
             Step::Event(Event::HostTerminated { .. }) => Self::Terminated,
@@ -103,7 +104,7 @@ impl DataCore {
     fn handle<H: Hal>(&mut self, conn: u16, next: Next, hal: &mut H) {
         match next {
             Next::More => {}
-            Next::Command(sqe, in_capsule) => self.accept(conn, sqe, in_capsule, hal),
+            Next::Command => self.accept(conn, hal),
             Next::Data(data) => self.announced(conn, &data, hal),
             Next::Done(digest) => self.data_done(conn, digest, hal),
             Next::Setup => self.send_ic_resp(conn, hal),
@@ -116,9 +117,8 @@ impl DataCore {
     }
 
     #[inline]
-    fn accept<H: Hal>(&mut self, conn: u16, sqe: [u32; 16], in_capsule: u32, hal: &mut H) {
-        if !self.command(conn, &sqe, in_capsule, hal) {
-            // The session holds it until it is asked for the next header.
+    fn accept<H: Hal>(&mut self, conn: u16, hal: &mut H) {
+        if !self.command(conn, hal) {
             self.conns[usize::from(conn)].parked = true;
             self.stats.waits += 1;
         }
@@ -135,10 +135,8 @@ impl DataCore {
 
     #[cold]
     fn retry_parked<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
-        let entry = &mut self.conns[usize::from(conn)];
-        let (sqe, in_capsule) = entry.session.last_command();
-        let begun = self.command(conn, &sqe, in_capsule, hal)
-            || self.waits_for_itself(conn, &sqe) && self.refuse(conn, &sqe, in_capsule, hal);
+        let begun =
+            self.command(conn, hal) || self.waits_for_itself(conn) && self.refuse(conn, hal);
         self.conns[usize::from(conn)].parked = !begun;
         if !begun {
             self.starved.push(conn);
@@ -148,8 +146,9 @@ impl DataCore {
 
     /// Data that the host was asked for lie behind the parked command, and what it waits for may depend on them: a place in the
     /// backlog, or in the relay to the control core. All else is given back without another byte from the stream.
-    fn waits_for_itself(&self, conn: u16, sqe: &[u32; 16]) -> bool {
+    fn waits_for_itself(&self, conn: u16) -> bool {
         let entry = &self.conns[usize::from(conn)];
+        let sqe = entry.session.command();
         let from_host = u32::from_le(sqe[0]) & 3 == 1;
         let by_r2t = from_host && (u32::from_le(sqe[9]) >> 24) as u8 == SGL_TRANSPORT;
         entry.soliciting > 0 && (entry.role == Role::Admin || by_r2t)
@@ -157,8 +156,10 @@ impl DataCore {
 
     /// Waiting could be waiting for ever, so the command is sent back.
     #[cold]
-    fn refuse<H: Hal>(&mut self, conn: u16, sqe: &[u32; 16], in_capsule: u32, hal: &mut H) -> bool {
-        let cid = (u32::from_le(sqe[0]) >> 16) as u16;
+    fn refuse<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
+        let session = &self.conns[usize::from(conn)].session;
+        let cid = (u32::from_le(session.command()[0]) >> 16) as u16;
+        let in_capsule = session.in_capsule();
         let Some(request) = self.new_request(conn, Kind::Session, cid) else {
             return false;
         };
