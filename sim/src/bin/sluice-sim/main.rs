@@ -171,10 +171,11 @@ fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
             .map(|(name, clocks)| format!("{name} {clocks:.0}"))
             .collect();
         println!(
-            "    {}; {} payload accesses, {:.0} header loads/IO",
+            "    {}; {} payload accesses, {:.0} header loads/IO, {} frames lost",
             phases.join(", "),
             row.payload_accesses,
-            row.frame_loads_per_io
+            row.frame_loads_per_io,
+            row.lost_frames
         );
     })?;
     if let Some(path) = &options.report {
