@@ -11,7 +11,7 @@ use crate::Config;
 use sluice_hal::Micros;
 use sluice_wire::tcp;
 
-/// The probe timeout's allowances grow at most by two to this power: to 16 and 320 ms.
+/// The probe timeout's allowances grow at most by two to this power: to 16 and 496 ms.
 const MOST_PATIENCE: u8 = 3;
 /// Duplicate acknowledgments that mean a loss.
 pub(super) const DUP_THRESHOLD: u8 = 3;

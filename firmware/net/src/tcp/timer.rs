@@ -11,8 +11,9 @@ use super::{
 use crate::Link;
 use sluice_hal::Micros;
 
-/// Allowance for a peer that delays the acknowledgment of a single segment (RFC 8985, section 7.2).
-const PEER_ACK_DELAY: u32 = 40_000;
+/// Allowance for a peer that delays the acknowledgment of a single segment (RFC 8985, section 7.2): the usual 40 to 50 ms, counted
+/// in ticks of up to 10 ms.
+const PEER_ACK_DELAY: u32 = 60_000;
 /// Allowance for a peer that is busy with other things.
 const PROBE_SLACK: u32 = 2_000;
 /// One connection is challenged no more often.
