@@ -76,17 +76,17 @@ const fn case(
 /// What is measured.
 pub const CASES: [Case; 12] = [
     case("4k-randread-qd1", true, 4, 1, false, 300),
-    case("4k-randread-qd32", true, 4, 32, false, 3000),
+    case("4k-randread-qd32", true, 4, 32, false, 2000),
     case("4k-randwrite-qd1", false, 4, 1, false, 300),
-    case("4k-randwrite-qd32", false, 4, 32, false, 3000),
+    case("4k-randwrite-qd32", false, 4, 32, false, 2000),
     case("128k-seqread-qd8", true, 128, 8, false, 200),
-    case("128k-seqwrite-qd8", false, 128, 8, false, 200),
+    case("128k-seqwrite-qd8", false, 128, 8, false, 100),
     case("4k-randread-qd1-digests", true, 4, 1, true, 300),
-    case("4k-randread-qd32-digests", true, 4, 32, true, 3000),
+    case("4k-randread-qd32-digests", true, 4, 32, true, 2000),
     case("4k-randwrite-qd1-digests", false, 4, 1, true, 300),
-    case("4k-randwrite-qd32-digests", false, 4, 32, true, 3000),
+    case("4k-randwrite-qd32-digests", false, 4, 32, true, 2000),
     case("128k-seqread-qd8-digests", true, 128, 8, true, 200),
-    case("128k-seqwrite-qd8-digests", false, 128, 8, true, 200),
+    case("128k-seqwrite-qd8-digests", false, 128, 8, true, 100),
 ];
 
 /// What came of one load.
