@@ -455,7 +455,7 @@ mod tests {
     fn a_burst_of_acknowledgments_neither_fills_the_queue_nor_keeps_buffers() {
         let mut shared = Shared::new(2, 1);
         let (all, _) = shared.free_buffers();
-        let mut put = |shared: &mut Shared, ack| {
+        let put = |shared: &mut Shared, ack| {
             let buf = shared.small.pop_front().expect("a buffer");
             shared.deliver(1, acknowledgment(buf, ack));
         };
