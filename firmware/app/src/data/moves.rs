@@ -11,8 +11,8 @@ use super::request::State;
 const IN_FLIGHT: usize = 64;
 /// Frame buffers waiting for moves.
 const BUFFERS: usize = 128;
-/// Entries that one PDU's end may add without asking for room.
-const MARGIN: usize = 4;
+/// Entries and buffers that one step may add after asking for room once: those of a move and of the end of its PDU.
+const MARGIN: usize = sluice_hal::MAX_MOVE_SOURCES;
 
 #[derive(Clone, Copy)]
 enum Entry {
@@ -92,7 +92,7 @@ impl Moves {
     /// Sets a buffer aside until every move posted so far is done.
     #[inline]
     pub fn free_later(&mut self, buf: BufId) {
-        // One buffer per step at most comes here and each step asks for room or posts nothing.
+        // Each step asks for room, or posts nothing.
         self.buffer_count += usize::from(self.buffers.push_back((buf, self.posted)).is_ok());
     }
 }

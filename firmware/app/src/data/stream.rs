@@ -200,39 +200,73 @@ impl DataCore {
         hal: &mut H,
     ) -> Option<Next> {
         let target = self.conns[usize::from(conn)].target;
-        let n = front.len.min(left);
+        let mut n = front.len.min(left);
         if target != NONE {
             if self.requests.all[usize::from(target)].run.is_none()
                 && !self.pages_for_capsule(conn, target)
             {
                 return None;
             }
-            if !self.move_in(conn, target, PmSlice::new(front.addr, n), hal) {
+            let (pieces, count, bytes) = self.pieces(tcp, left, front);
+            if !self.move_in(conn, target, &pieces, count, bytes, hal) {
                 self.ready.push(conn);
                 return None;
             }
+            n = bytes;
         }
         let moves = &mut self.moves;
         self.tcp.consume(tcp, n, |buf| moves.free_later(buf));
         Some(Next::from(self.conns[usize::from(conn)].session.moved(n)))
     }
 
-    /// Posts the move of one piece of payload; false if the mover is busy.
+    /// The next `left` bytes of the stream, as far as they are here and one move takes them: the pieces, how many, and
+    /// their bytes.
     #[inline]
-    fn move_in<H: Hal>(&mut self, conn: u16, target: u16, piece: PmSlice, hal: &mut H) -> bool {
+    fn pieces(
+        &self,
+        tcp: ConnId,
+        left: u32,
+        front: PmSlice,
+    ) -> ([PmSlice; MAX_MOVE_SOURCES], u8, u32) {
+        let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
+        let mut bytes = front.len.min(left);
+        pieces[0] = PmSlice::new(front.addr, bytes);
+        let mut count = 1;
+        if bytes < left {
+            for (piece, run) in pieces[1..].iter_mut().zip(self.tcp.runs(tcp).skip(1)) {
+                *piece = PmSlice::new(run.addr, run.len.min(left - bytes));
+                bytes += piece.len;
+                count += 1;
+                if bytes == left {
+                    break;
+                }
+            }
+        }
+        (pieces, count, bytes)
+    }
+
+    /// Posts the move of the next pieces of payload, `bytes` in all; false if the mover is busy.
+    #[inline]
+    fn move_in<H: Hal>(
+        &mut self,
+        conn: u16,
+        target: u16,
+        pieces: &[PmSlice; MAX_MOVE_SOURCES],
+        count: u8,
+        bytes: u32,
+        hal: &mut H,
+    ) -> bool {
         let entry = &mut self.conns[usize::from(conn)];
         let request = &mut self.requests.all[usize::from(target)];
         let Some(run) = request.run else { return false };
         // The announced range was checked against the command; this keeps a slip of ours from reaching other pages.
-        if entry.offset + piece.len > run.slice().len || !self.moves.has_room() {
+        if entry.offset + bytes > run.slice().len || !self.moves.has_room() {
             return false;
         }
-        let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
-        pieces[0] = piece;
         let crc = entry.session.data_digest();
         let job = MoveJob {
             tag: target,
-            source: MoveSource::Pm(pieces, 1),
+            source: MoveSource::Pm(*pieces, count),
             target: MoveTarget::Pm(run.addr().plus(entry.offset)),
             flags: MoveFlags {
                 crc,
@@ -245,7 +279,7 @@ impl DataCore {
             return false;
         }
         request.moves += 1;
-        entry.offset += piece.len;
+        entry.offset += bytes;
         entry.pdu_starts = false;
         self.moves.posted_data(target);
         true
