@@ -19,7 +19,7 @@ use sluice_sim::initiator::{
 };
 use sluice_sim::link::LinkConfig;
 use sluice_sim::options::CardKind;
-use sluice_sim::pcap::{self, Report};
+use sluice_sim::pcap::{self, Report, kept};
 use sluice_sim::scenario::lab::Lab;
 use sluice_sim::scenario::server::{Server, Setup};
 use sluice_sim::ssd::Latency;
@@ -165,42 +165,48 @@ impl Bench {
 
     /// Captures from now on.
     pub fn begin_capture(&mut self) {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.pcap", self.name));
+        let path = kept::new_file(&self.name, Path::new(env!("CARGO_TARGET_TMPDIR")))
+            .expect("a file for the capture");
         self.lab
             .capture(&path)
             .expect("a capture in the target folder");
         self.capture = Some(path);
     }
 
-    /// Ends the capture unseen. `reason`: what in it is bad on purpose.
+    /// Ends the capture unseen and deletes it. `reason`: what in it is bad on purpose.
     pub fn drop_capture(&mut self, reason: &str) {
         self.lab.end_capture().expect("the capture is written");
-        self.capture = None;
+        let path = self.capture.take().expect("something was captured");
+        std::fs::remove_file(path).expect("the capture is there");
         println!("{}: capture not judged: {reason}", self.name);
     }
 
     /// Ends the capture; tshark finds nothing wrong in it.
     pub fn check_capture(&mut self) -> Report {
-        self.judge(pcap::check_with_tshark)
+        let path = self.end_capture();
+        self.judge(pcap::check_with_tshark(&path))
     }
 
     /// The same for connections with padding, which tshark 4.0 takes for part of the data.
     pub fn check_padded_capture(&mut self) -> Report {
-        self.judge(pcap::check_padded_with_tshark)
+        let path = kept::mark_padded(&self.end_capture()).expect("the capture is there");
+        self.judge(pcap::check_padded_with_tshark(&path))
     }
 
-    fn judge(&mut self, by: impl Fn(&Path) -> Result<Report, pcap::CheckError>) -> Report {
-        self.lab.end_capture().expect("the capture is written");
-        let path = self.capture.take().expect("something was captured");
-        let report = by(&path).unwrap_or_else(|e| panic!("{e}"));
+    fn judge(&self, said: Result<Report, pcap::CheckError>) -> Report {
+        let report = said.unwrap_or_else(|e| panic!("{}: {e}", self.name));
         assert!(report.pdus > 0, "{}: no PDU in {report:?}", self.name);
         report
     }
 
-    /// Bytes of the capture so far; it goes on.
+    /// Ends the capture; all of it.
     pub fn captured(&mut self) -> Vec<u8> {
+        std::fs::read(self.end_capture()).expect("the capture can be read")
+    }
+
+    fn end_capture(&mut self) -> PathBuf {
         self.lab.end_capture().expect("the capture is written");
-        std::fs::read(self.capture.take().expect("a capture")).expect("the capture can be read")
+        self.capture.take().expect("something was captured")
     }
 
     /// Host `n` of 10.0.0.0/24; its index here.
