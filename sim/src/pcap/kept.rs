@@ -60,6 +60,7 @@ fn new_file_in(kept: Option<&Path>, name: &str, otherwise: &Path) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use super::super::tshark::is_padded;
     use super::*;
 
     #[test]
@@ -71,8 +72,23 @@ mod tests {
         assert!(one.starts_with(&dir) && one.is_file() && two.is_file());
         let marked = mark_padded(&one).expect("renamed");
         assert!(marked.is_file() && !one.exists());
-        assert!(super::super::tshark::is_padded(&marked) && !super::super::tshark::is_padded(&two));
+        assert!(is_padded(&marked) && !is_padded(&two));
         std::fs::remove_dir_all(&dir).expect("removed");
+    }
+
+    #[test]
+    fn a_capture_without_a_frame_is_not_in_order() {
+        let name = format!("sluice-empty-{}.pcap", std::process::id());
+        let path = env::temp_dir().join(name);
+        crate::pcap::Writer::create(&path)
+            .and_then(|mut writer| writer.flush())
+            .expect("written");
+        let verdict = crate::pcap::check_kept(&path);
+        assert!(
+            matches!(verdict, Err(crate::pcap::CheckError::Empty { .. })),
+            "{verdict:?}"
+        );
+        std::fs::remove_file(&path).expect("removed");
     }
 
     #[test]
