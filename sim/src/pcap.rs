@@ -1,11 +1,12 @@
 //! Captures: nanosecond pcap files written with the card's clock as time, any classic pcap read back, and tshark as judge.
 
+pub mod kept;
 mod reader;
 mod tshark;
 mod writer;
 
 pub use reader::{Packet, ReadError, parse, read};
-pub use tshark::{CheckError, Report, check_padded_with_tshark, check_with_tshark};
+pub use tshark::{CheckError, Report, check_kept, check_padded_with_tshark, check_with_tshark};
 pub use writer::Writer;
 
 /// Nanoseconds per card clock.

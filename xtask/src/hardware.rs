@@ -34,7 +34,7 @@ pub fn lint() -> Result<Vec<String>> {
     setup::ensure(&[Need::Hardware])?;
     let rtl = paths::root().join("hdl-bindings/rtl");
     let mut done = Vec::new();
-    for (list, tops) in LINTED.iter().filter(|(list, _)| rtl.join(list).is_file()) {
+    for (list, tops) in LINTED {
         for top in *tops {
             let mut verilator = verilator()?;
             verilator
@@ -45,7 +45,6 @@ pub fn lint() -> Result<Vec<String>> {
             done.push((*top).to_string());
         }
     }
-    ensure!(!done.is_empty(), "no file list of the RTL is there yet");
     Ok(done)
 }
 

@@ -44,7 +44,7 @@ pub enum NewCardError {
 pub struct Stopped {
     /// When.
     pub clock: u64,
-    /// The assertion's name and place.
+    /// The assertion's place; its name is on standard output.
     pub what: String,
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     fabric::QUANTUM,
     link::{Faults, Link, LinkConfig},
-    pcap,
+    pcap::{self, kept},
 };
 
 /// Hosts on one side, the target on the other, and a capture at the hosts' end.
@@ -34,8 +34,8 @@ impl World {
         // Names may be used twice in one test.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let unique = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let file = format!("sluice-initiator-{name}-{}-{}.pcap", unique.0, unique.1);
-        let path = std::env::temp_dir().join(file);
+        let file = format!("sluice-initiator-{name}-{}-{}", unique.0, unique.1);
+        let path = kept::new_file(&file, &std::env::temp_dir()).expect("a file for the capture");
         Self {
             target: Target::new(mtu, quirks),
             link: Link::new(link, seed),
@@ -72,13 +72,20 @@ impl World {
     /// The same with padding between header and data.
     fn judge_padded(mut self) -> pcap::Report {
         self.capture.flush().expect("capture");
+        self.path = kept::mark_padded(&self.path).expect("the capture is there");
         pcap::check_padded_with_tshark(&self.path).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Nobody else is to judge the capture. `reason`: what in it is bad on purpose.
+    fn drop_capture(self, reason: &str) {
+        println!("{}: capture not judged: {reason}", self.path.display());
+        std::fs::remove_file(&self.path).expect("the capture is there");
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !std::thread::panicking() && !kept::are_kept() {
             let _gone_already = std::fs::remove_file(&self.path);
         }
     }
@@ -354,6 +361,7 @@ fn a_target_with_a_wrong_data_digest_is_caught() {
         judged.as_ref().is_err_and(|e| e.contains("data digest")),
         "{judged:?}"
     );
+    world.drop_capture("the target's wrong data digest");
 }
 
 #[test]
@@ -379,6 +387,7 @@ fn a_wrong_data_digest_of_the_host_fails_that_command_only() {
         host.verify_pattern(queue, &ns(), 0, blocks as u32, 2)
             .unwrap_or_else(|error| panic!("{error}"));
     }
+    world.drop_capture("the host's wrong data digests");
 }
 
 #[test]

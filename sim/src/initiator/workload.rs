@@ -197,6 +197,18 @@ impl Workload {
         &self.stats
     }
 
+    /// What each piece of the span holds, as far as it is known: its first block and the generation of its [`pattern`].
+    pub fn contents(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let known = (0u64..).zip(&self.generations);
+        known.filter_map(|(slot, generation)| Some((self.lba(slot), (*generation)?)))
+    }
+
+    /// How it was set.
+    #[must_use]
+    pub fn config(&self) -> &WorkloadConfig {
+        &self.config
+    }
+
     /// What came of it.
     #[must_use]
     pub fn into_stats(self) -> Stats {

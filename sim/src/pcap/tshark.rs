@@ -31,6 +31,12 @@ pub enum CheckError {
         /// What tshark said.
         message: String,
     },
+    /// Nothing to judge.
+    #[error("{path}: no frame was captured")]
+    Empty {
+        /// The capture.
+        path: String,
+    },
     /// Bad frames.
     #[error("{path}: {count} bad frames, the first:\n{first}")]
     Bad {
@@ -42,6 +48,9 @@ pub enum CheckError {
         first: String,
     },
 }
+
+/// End of the name of captures with padding.
+pub(super) const PADDED: &str = ".padded.pcap";
 
 /// Status values of tshark's checksum fields.
 const BAD: &str = "0";
@@ -80,6 +89,30 @@ pub fn check_with_tshark(path: &Path) -> Result<Report, CheckError> {
 /// [`CheckError`], naming the first bad frames.
 pub fn check_padded_with_tshark(path: &Path) -> Result<Report, CheckError> {
     check(path, "FALSE")
+}
+
+/// One or the other, as the capture's name says; a capture without a frame is not in order.
+///
+/// # Errors
+/// [`CheckError`], naming the first bad frames.
+pub fn check_kept(path: &Path) -> Result<Report, CheckError> {
+    let report = if is_padded(path) {
+        check_padded_with_tshark(path)
+    } else {
+        check_with_tshark(path)
+    }?;
+    if report.frames == 0 {
+        return Err(CheckError::Empty {
+            path: path.display().to_string(),
+        });
+    }
+    Ok(report)
+}
+
+/// Whether a capture's name marks it as one of connections with padding.
+pub(super) fn is_padded(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().ends_with(PADDED))
 }
 
 fn check(path: &Path, data_digests: &str) -> Result<Report, CheckError> {

@@ -15,11 +15,11 @@ use sluice_regs::bar0_regs;
 use sluice_sim::fabric::Clock;
 use sluice_sim::initiator::{
     Blocking, Config, ConnectConfig, Controller, Initiator, Namespace, Stats, Workload,
-    WorkloadConfig,
+    WorkloadConfig, pattern,
 };
 use sluice_sim::link::LinkConfig;
 use sluice_sim::options::CardKind;
-use sluice_sim::pcap::{self, Report};
+use sluice_sim::pcap::{self, Report, kept};
 use sluice_sim::scenario::lab::Lab;
 use sluice_sim::scenario::server::{Server, Setup};
 use sluice_sim::ssd::Latency;
@@ -71,13 +71,23 @@ impl On {
         }
     }
 
+    /// Whether it is the Verilated card.
+    pub fn is_rtl(&self) -> bool {
+        self.card == CardKind::Rtl
+    }
+
     /// Commands of a load: fewer on the Verilated card, which is a thousand times slower.
     pub fn ios(&self, ios: u64) -> u64 {
-        if self.card == CardKind::Rtl {
-            ios.div_ceil(20)
+        if self.is_rtl() {
+            ios.div_ceil(10).max(ios.min(16))
         } else {
             ios
         }
+    }
+
+    /// A pause in which nothing must happen: shorter on the Verilated card, where idle clocks cost time as well.
+    pub fn pause(&self, clocks: Clock) -> Clock {
+        if self.is_rtl() { clocks / 100 } else { clocks }
     }
 
     /// A set-up with this configuration, in TOML.
@@ -139,6 +149,7 @@ macro_rules! on_both_cards {
 pub struct Bench {
     pub server: Server,
     pub lab: Lab,
+    card: CardKind,
     name: String,
     capture: Option<PathBuf>,
 }
@@ -156,6 +167,7 @@ impl Bench {
         let mut bench = Self {
             server,
             lab,
+            card: setup.card,
             name: format!("{name}-{}", setup.card.name()),
             capture: None,
         };
@@ -165,42 +177,48 @@ impl Bench {
 
     /// Captures from now on.
     pub fn begin_capture(&mut self) {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.pcap", self.name));
+        let path = kept::new_file(&self.name, Path::new(env!("CARGO_TARGET_TMPDIR")))
+            .expect("a file for the capture");
         self.lab
             .capture(&path)
             .expect("a capture in the target folder");
         self.capture = Some(path);
     }
 
-    /// Ends the capture unseen. `reason`: what in it is bad on purpose.
+    /// Ends the capture unseen and deletes it. `reason`: what in it is bad on purpose.
     pub fn drop_capture(&mut self, reason: &str) {
         self.lab.end_capture().expect("the capture is written");
-        self.capture = None;
+        let path = self.capture.take().expect("something was captured");
+        std::fs::remove_file(path).expect("the capture is there");
         println!("{}: capture not judged: {reason}", self.name);
     }
 
     /// Ends the capture; tshark finds nothing wrong in it.
     pub fn check_capture(&mut self) -> Report {
-        self.judge(pcap::check_with_tshark)
+        let path = self.end_capture();
+        self.judge(pcap::check_with_tshark(&path))
     }
 
     /// The same for connections with padding, which tshark 4.0 takes for part of the data.
     pub fn check_padded_capture(&mut self) -> Report {
-        self.judge(pcap::check_padded_with_tshark)
+        let path = kept::mark_padded(&self.end_capture()).expect("the capture is there");
+        self.judge(pcap::check_padded_with_tshark(&path))
     }
 
-    fn judge(&mut self, by: impl Fn(&Path) -> Result<Report, pcap::CheckError>) -> Report {
-        self.lab.end_capture().expect("the capture is written");
-        let path = self.capture.take().expect("something was captured");
-        let report = by(&path).unwrap_or_else(|e| panic!("{e}"));
+    fn judge(&self, said: Result<Report, pcap::CheckError>) -> Report {
+        let report = said.unwrap_or_else(|e| panic!("{}: {e}", self.name));
         assert!(report.pdus > 0, "{}: no PDU in {report:?}", self.name);
         report
     }
 
-    /// Bytes of the capture so far; it goes on.
+    /// Ends the capture; all of it.
     pub fn captured(&mut self) -> Vec<u8> {
+        std::fs::read(self.end_capture()).expect("the capture can be read")
+    }
+
+    fn end_capture(&mut self) -> PathBuf {
         self.lab.end_capture().expect("the capture is written");
-        std::fs::read(self.capture.take().expect("a capture")).expect("the capture can be read")
+        self.capture.take().expect("something was captured")
     }
 
     /// Host `n` of 10.0.0.0/24; its index here.
@@ -307,10 +325,44 @@ impl Bench {
     /// Loads on several hosts at once, to their ends.
     pub fn load(&mut self, loads: Vec<(usize, WorkloadConfig)>) -> Vec<Stats> {
         let hosts: Vec<usize> = loads.iter().map(|(host, _)| *host).collect();
-        for (host, load) in loads {
+        for (host, mut load) in loads {
+            if self.card == CardKind::Rtl {
+                self.fill(&mut load);
+            }
             self.at(host).attach(Workload::new(load));
         }
         self.finish_loads(&hosts)
+    }
+
+    /// A load on the Verilated card is too short to read much of what it has written: its span is filled beforehand, past
+    /// the card, so that every read is verified.
+    fn fill(&mut self, load: &mut WorkloadConfig) {
+        let ssd = &self.server.ssds[load.nsid as usize - 1];
+        let data = pattern::make(load.first_block, load.span, load.block_size, 0);
+        let at = load.first_block * load.block_size as u64;
+        let mut ssd = ssd.borrow_mut();
+        let media = ssd.media(1).expect("each SSD has one namespace");
+        media.write(at, &data, true).expect("memory can be written");
+        load.written_before = Some(0);
+    }
+
+    /// What a load has written is on the SSD. Only in configurations in which SSD n has NSID n + 1.
+    fn assert_written(&self, load: &Workload) {
+        let config = load.config();
+        let Some(ssd) = self.server.ssds.get(config.nsid as usize - 1) else {
+            return;
+        };
+        let mut data = vec![0; config.io_blocks as usize * config.block_size];
+        let mut ssd = ssd.borrow_mut();
+        let media = ssd.media(1).expect("each SSD has one namespace");
+        for (lba, generation) in load.contents() {
+            media
+                .read(lba * config.block_size as u64, &mut data)
+                .expect("memory can be read");
+            if let Err(wrong) = pattern::check(&data, lba, config.block_size, generation) {
+                panic!("{}: SSD of NSID {}: {wrong}", self.name, config.nsid);
+            }
+        }
     }
 
     /// Waits for the loads of these hosts.
@@ -336,10 +388,9 @@ impl Bench {
         hosts
             .iter()
             .map(|h| {
-                self.at(*h)
-                    .detach()
-                    .map(Workload::into_stats)
-                    .unwrap_or_default()
+                let load = self.at(*h).detach().expect("it was attached");
+                self.assert_written(&load);
+                load.into_stats()
             })
             .collect()
     }

@@ -23,6 +23,11 @@ fn capture_dir() -> PathBuf {
     out_dir().join("captures")
 }
 
+/// Those of unit and scenario tests.
+fn test_captures() -> PathBuf {
+    capture_dir().join("tests")
+}
+
 /// The Verilated card with its assertions, and as one model besides the one in pieces.
 const RTL: &str = "sluice-sim/rtl,sluice-verilated/assertions,sluice-verilated/flat";
 
@@ -68,18 +73,10 @@ pub fn firmware(_long: bool) -> Result<Outcome> {
     Ok(Outcome::Passed(1))
 }
 
-pub fn clippy(long: bool) -> Result<Outcome> {
-    setup::ensure(&[Need::Hardware])?;
+pub fn clippy(_long: bool) -> Result<Outcome> {
     let mut cargo = process::command("cargo");
     cargo.args(["clippy", "--keep-going", "--locked", "--workspace"]);
-    cargo.arg("--all-targets");
-    // The Verilated models would be built a third time, for a lint of a few files.
-    if long {
-        cargo.args(["--features", RTL]);
-    } else {
-        cargo.args(["--exclude", "sluice-verilated"]);
-        cargo.args(["--exclude", "sluice-benches"]);
-    }
+    cargo.args(["--all-targets", "--features", RTL]);
     cargo.args(["--", "-Dwarnings"]);
     logged("clippy", &mut cargo)?;
     Ok(Outcome::Passed(1))
@@ -104,34 +101,40 @@ pub fn clippy_image(_long: bool) -> Result<Outcome> {
     Ok(Outcome::Passed(1))
 }
 
-/// Scenarios on the Verilated card take minutes each: in a short run the demos stand for them.
-const SLOW_TESTS: &str = "on_the_verilated_card";
-
-pub fn workspace_tests(long: bool) -> Result<Outcome> {
+pub fn workspace_tests(_long: bool) -> Result<Outcome> {
     setup::ensure(&[Need::Hardware, Need::Captures])?;
-    std::fs::create_dir_all(capture_dir())?;
+    // Each run gives its captures new names.
+    let _ = std::fs::remove_dir_all(test_captures());
+    std::fs::create_dir_all(test_captures())?;
     let mut cargo = process::command("cargo");
     let nextest =
         process::capture(process::command("cargo").args(["nextest", "--version"])).is_ok();
     if nextest {
         cargo.args(["nextest", "run", "--no-fail-fast"]);
+        cargo.arg("--success-output=final");
     } else {
         cargo.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     }
     cargo.args(["--locked", "--workspace", "--features", RTL]);
-    match (long, nextest) {
-        (true, _) => {}
-        (false, true) => _ = cargo.args(["-E", &format!("not test({SLOW_TESTS})")]),
-        (false, false) => _ = cargo.args(["--", "--skip", SLOW_TESTS]),
+    if !nextest {
+        cargo.args(["--", "--show-output"]);
     }
     cargo
         .env("SLUICE_FIRMWARE", image::build()?)
-        .env("SLUICE_PCAP_DIR", capture_dir())
+        .env("SLUICE_PCAP_DIR", test_captures())
         .env("NO_COLOR", "1");
     let ran = logged("tests", &mut cargo);
     let log = std::fs::read_to_string(out_dir().join("tests.log"))?;
     match (ran, count::tests(&log)) {
-        (Ok(()), Some((passed, 0))) if passed > 0 => Ok(Outcome::Passed(passed)),
+        (Ok(()), Some((passed, 0))) if passed > 0 => {
+            let left = captures_in(&test_captures())?;
+            ensure!(left > 0, "no test has left a capture for tshark");
+            eprintln!("  {left} captures left for tshark");
+            for (remark, tests) in count::remarks(&log) {
+                eprintln!("  {tests} x {remark}");
+            }
+            Ok(Outcome::Passed(passed))
+        }
         (Err(error), Some((passed, failed))) => Ok(Outcome::Failed {
             passed,
             failed: failed.max(1),
@@ -198,7 +201,7 @@ pub fn captures(_long: bool) -> Result<Outcome> {
     logged("captures", command.arg("check-pcaps").arg(capture_dir()))?;
     let log = std::fs::read_to_string(out_dir().join("captures.log"))?;
     match log.lines().filter(|line| line.starts_with("ok ")).count() {
-        0 => Ok(Outcome::Absent("no test has left a capture yet".into())),
+        0 => bail!("no test or demo has left a capture: run their stages before this one"),
         count => Ok(Outcome::Passed(count as u32)),
     }
 }
@@ -236,25 +239,27 @@ fn demo(name: &str, card: CardKind, in_vm: bool, args: &[&str]) -> Result<Outcom
 fn scenario(name: &str, mut command: Command, args: &[&str]) -> Result<Outcome> {
     let report = out_dir().join(format!("{name}.json"));
     let _ = std::fs::remove_file(&report);
+    let run_dir = capture_dir().join(name);
+    let _ = std::fs::remove_dir_all(&run_dir);
     std::fs::create_dir_all(out_dir())?;
     command
         .args(args)
         .arg("--report")
         .arg(&report)
         .arg("--out")
-        .arg(capture_dir().join(name));
+        .arg(&run_dir);
     let ran = logged_within(name, &mut command, SCENARIO_LIMIT);
-    let log = std::fs::read_to_string(out_dir().join(format!("{name}.log"))).unwrap_or_default();
-    if let Some(line) = log.lines().find(|line| line.contains("not available yet")) {
-        return Ok(Outcome::Absent(
-            line.trim_start_matches("error: ").to_string(),
-        ));
-    }
     let steps = std::fs::read_to_string(&report)
         .ok()
         .and_then(|text| steps(&text));
     match (ran, steps) {
-        (Ok(()), Some((passed, 0))) if passed > 0 => Ok(Outcome::Passed(passed)),
+        (Ok(()), Some((passed, 0))) if passed > 0 => {
+            ensure!(
+                captures_in(&run_dir)? > 0,
+                "{name} left no capture for tshark"
+            );
+            Ok(Outcome::Passed(passed))
+        }
         (Ok(()), _) => bail!(
             "{name} ended well without a good report in {}",
             report.display()
@@ -266,6 +271,15 @@ fn scenario(name: &str, mut command: Command, args: &[&str]) -> Result<Outcome> 
         }),
         (Err(error), None) => Err(error),
     }
+}
+
+/// How many captures a folder holds.
+fn captures_in(dir: &Path) -> Result<usize> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("no folder {}", dir.display()))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths
+        .filter(|path| path.extension().is_some_and(|e| e == "pcap"))
+        .count())
 }
 
 /// Good and bad steps of a JSON report.

@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -227,8 +227,8 @@ fn check_pcaps(paths: &[PathBuf]) -> anyhow::Result<bool> {
     }
     files.sort();
     let mut wrong = 0;
-    for file in &files {
-        match pcap::check_with_tshark(file) {
+    for (file, verdict) in files.iter().zip(judge_all(&files)) {
+        match verdict {
             Ok(found) => println!(
                 "ok {}: {} frames, {} PDUs, {} header and {} data digests right",
                 file.display(),
@@ -245,6 +245,27 @@ fn check_pcaps(paths: &[PathBuf]) -> anyhow::Result<bool> {
     }
     println!("{} captures good, {wrong} bad", files.len() - wrong);
     Ok(wrong == 0)
+}
+
+/// tshark's verdict on each file; it works on one core, so that several work side by side.
+fn judge_all(files: &[PathBuf]) -> Vec<Result<pcap::Report, pcap::CheckError>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(file) = files.get(at) else { break };
+                    let verdict = pcap::check_kept(file);
+                    verdicts.lock().expect("nobody panics").push((at, verdict));
+                }
+            });
+        }
+    });
+    let mut verdicts = verdicts.into_inner().expect("nobody panics");
+    verdicts.sort_by_key(|(at, _)| *at);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
