@@ -17,8 +17,6 @@ pub enum Need {
     Firmware,
     /// Verilator, yosys, PeakRDL, the Ibex sources.
     Hardware,
-    /// FST traces.
-    Waves,
     /// Run Linux VMs.
     Vm,
     /// Judge captures.
@@ -27,7 +25,7 @@ pub enum Need {
     Fuzzer,
 }
 
-/// Everything but what only `--waves` needs.
+/// Everything.
 pub const ALL: &[Need] = &[
     Need::Firmware,
     Need::Hardware,
@@ -81,18 +79,6 @@ const TOOLS: &[Tool] = &[
         package: "python3-venv",
         why: "holds Verilator, yosys and PeakRDL",
         found: python_venv,
-    },
-    Tool {
-        need: Need::Waves,
-        package: "liblz4-dev",
-        why: "FST traces",
-        found: || header("lz4.h"),
-    },
-    Tool {
-        need: Need::Waves,
-        package: "zlib1g-dev",
-        why: "FST traces",
-        found: || header("zlib.h"),
     },
     Tool {
         need: Need::Fuzzer,
@@ -289,12 +275,6 @@ fn python_tools() -> Result<()> {
 
 fn python_venv() -> bool {
     process::capture(process::command("python3").args(["-c", "import venv, ensurepip"])).is_ok()
-}
-
-fn header(name: &str) -> bool {
-    ["/usr/include", "/usr/local/include"]
-        .iter()
-        .any(|dir| Path::new(dir).join(name).is_file())
 }
 
 /// Installs Debian packages, as root or with sudo.

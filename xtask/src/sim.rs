@@ -41,7 +41,6 @@ pub fn prepare(wants: &Wants<'_>) -> Result<Command> {
             .into_iter()
             .flatten(),
     );
-    needs.extend(wants.waves.then_some(Need::Waves));
     needs.extend(wants.vm.map(|_| Need::Vm));
     setup::ensure(&needs)?;
     let firmware = rtl.then(firmware::build).transpose()?;
