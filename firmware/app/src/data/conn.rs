@@ -24,6 +24,8 @@ pub enum Role {
     Admin,
     /// An I/O queue.
     Io,
+    /// Nothing of it is left; the control core is still to be told.
+    Gone,
 }
 
 /// One connection.
@@ -31,8 +33,10 @@ pub struct Conn {
     pub role: Role,
     /// TCP is gone, or going: nothing more is read or sent.
     pub dead: bool,
-    /// The control core was told that the connection is dead.
-    pub told_dying: bool,
+    /// The control core is told, or about to be, that the connection is dead and has commands of its.
+    pub dying: bool,
+    /// It is still to be told.
+    pub dying_due: bool,
     /// TermReq sent or received: close once it is out.
     pub ending: bool,
     /// The command in the session's header is one for which there was no room.
@@ -72,7 +76,8 @@ impl Conn {
         Self {
             role: Role::Unused,
             dead: false,
-            told_dying: false,
+            dying: false,
+            dying_due: false,
             ending: false,
             parked: false,
             no_sqhd: false,
@@ -98,7 +103,8 @@ impl Conn {
     fn open(&mut self, tcp: ConnId) {
         self.role = Role::Fresh;
         self.dead = false;
-        self.told_dying = false;
+        self.dying = false;
+        self.dying_due = false;
         self.ending = false;
         self.parked = false;
         self.no_sqhd = false;
@@ -162,6 +168,11 @@ impl ConnQueue {
 
     pub fn len(&self) -> usize {
         self.order.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 
     #[inline]
@@ -269,13 +280,34 @@ impl DataCore {
     pub(super) fn settle<H: Hal>(&mut self, conn: u16, hal: &mut H) {
         self.drop_idle_requests(conn, hal);
         let entry = &self.conns[usize::from(conn)];
-        if entry.role == Role::Unused || !entry.dead || entry.requests > 0 || entry.tcp.is_some() {
+        let over = matches!(entry.role, Role::Unused | Role::Gone);
+        if over || !entry.dead || entry.requests > 0 || entry.tcp.is_some() {
             return;
         }
-        let key = self.key(conn);
-        self.conns[usize::from(conn)].role = Role::Unused;
+        self.conns[usize::from(conn)].role = Role::Gone;
         self.stats.connections -= 1;
-        self.relieved = true;
-        self.send_control(ToControl::Closed { key }, hal);
+        self.to_tell.push(conn);
+    }
+
+    /// Tells the control core of connections that are dying or gone, as far as there is room: hundreds may end at once.
+    pub(super) fn tell_of_ends<H: Hal>(&mut self, hal: &mut H) {
+        while self.outbox.len() < self.outbox.capacity() / 2 {
+            let Some(conn) = self.to_tell.pop() else {
+                return;
+            };
+            let key = self.key(conn);
+            let entry = &mut self.conns[usize::from(conn)];
+            let gone = entry.role == Role::Gone;
+            if gone {
+                entry.role = Role::Unused;
+                self.relieved = true;
+            }
+            if core::mem::take(&mut entry.dying_due) {
+                self.send_control(ToControl::Dying { key }, hal);
+            }
+            if gone {
+                self.send_control(ToControl::Closed { key }, hal);
+            }
+        }
     }
 }

@@ -15,6 +15,8 @@ use crate::limits::{CONNECTIONS, REQUESTS_PER_CONNECTION};
 const FOR_SESSIONS: usize = 2;
 /// Commands of a connection that is no queue yet: its Connect and the ICResp.
 const FRESH_REQUESTS: u16 = 2;
+/// Who has no pages may take one of so many that are left.
+const LEFT_OVER: u32 = 4;
 /// A host that has taken and sent nothing for this long, in microseconds, loses its connection if others wait.
 const STALL: u32 = 10_000_000;
 /// How often stalled hosts are looked for, in microseconds.
@@ -54,7 +56,8 @@ impl DataCore {
         let own = u32::from(self.conns[usize::from(conn)].own_pages());
         let available = self.pages.available();
         if own == 0 {
-            return pages <= available;
+            // However many have come before, something is left for who asks for little.
+            return LEFT_OVER * pages <= available;
         }
         own + pages <= available.saturating_sub(self.pages.total() / 16) / 4
     }
@@ -67,7 +70,7 @@ impl DataCore {
         let free_pages = most_pages.saturating_sub(self.soliciting_pages.into());
         let left = self.requests.free_count().saturating_sub(self.promised());
         if entry.soliciting == 0 {
-            return free > 0 && pages <= free_pages && left > 0;
+            return free > 0 && LEFT_OVER * pages <= free_pages && left > 0;
         }
         entry.soliciting < free.saturating_sub(most / 8)
             && u32::from(entry.soliciting_pages) + pages
@@ -145,9 +148,24 @@ impl DataCore {
         if !stalled.contains(&true) || !self.others_wait(&stalled) {
             return;
         }
+        self.with_their_associations(&mut stalled);
         for conn in (0..CONNECTIONS as u16).filter(|c| stalled[usize::from(*c)]) {
             self.stats.stalled += 1;
             self.end(conn, true, hal);
+        }
+    }
+
+    /// A host that loses one queue gives up all of the association, and its other queues wait for what this one gives back.
+    fn with_their_associations(&self, stalled: &mut [bool; CONNECTIONS]) {
+        let queue = |entry: &&super::conn::Conn| entry.role != Role::Unused && entry.entries > 0;
+        let mut hosts = 0u64;
+        for (entry, _) in self.conns.iter().zip(&*stalled).filter(|(_, s)| **s) {
+            if queue(&entry) {
+                hosts |= 1 << (entry.association & 63);
+            }
+        }
+        for (entry, stalled) in self.conns.iter().zip(stalled) {
+            *stalled |= queue(&entry) && hosts >> (entry.association & 63) & 1 != 0;
         }
     }
 

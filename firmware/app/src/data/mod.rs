@@ -97,6 +97,8 @@ pub struct DataCore {
     /// Connections, open or to come, without a request of their own (that does not solicit).
     without: u16,
     next_stall_check: Micros,
+    /// Connections of whose end the control core is to be told.
+    to_tell: ConnQueue,
     /// Mail that found the control core's inbox full, oldest first.
     outbox: Deque<Mail, 64>,
     /// Requests whose last chunk was acknowledged, with the transmit job that must have left before.
@@ -142,6 +144,7 @@ impl DataCore {
             soliciting_pages: 0,
             without: 0,
             next_stall_check: Micros(0),
+            to_tell: ConnQueue::new(),
             outbox: Deque::new(),
             leaving: Deque::new(),
             relay_slots: 0,
@@ -211,7 +214,11 @@ impl DataCore {
             // At the end of the pass something came back that others wait for.
             return 0;
         }
-        if !self.outbox.is_empty() || !self.leaving.is_empty() || self.tcp.wants_transmit() {
+        if !self.outbox.is_empty()
+            || !self.to_tell.is_empty()
+            || !self.leaving.is_empty()
+            || self.tcp.wants_transmit()
+        {
             return BUSY_RETRY;
         }
         let until = self
@@ -295,6 +302,7 @@ impl DataCore {
         self.watch_ssds(hal);
         self.watch_stalls(hal);
         self.drain_outbox(hal);
+        self.tell_of_ends(hal);
     }
 }
 

@@ -8,7 +8,6 @@ use sluice_ssd::Run;
 use super::DataCore;
 use super::conn::NONE;
 use crate::limits::REQUESTS;
-use crate::mail::ToControl;
 
 /// No relay slot.
 pub const NO_SLOT: u8 = u8::MAX;
@@ -318,10 +317,10 @@ impl DataCore {
             if r.conn != conn {
                 continue;
             }
-            if r.state == State::OnControl && !self.conns[usize::from(conn)].told_dying {
-                self.conns[usize::from(conn)].told_dying = true;
-                let key = self.key(conn);
-                self.send_control(ToControl::Dying { key }, hal);
+            let entry = &mut self.conns[usize::from(conn)];
+            if r.state == State::OnControl && !entry.dying {
+                (entry.dying, entry.dying_due) = (true, true);
+                self.to_tell.push(conn);
                 continue;
             }
             let idle = matches!(

@@ -18,6 +18,9 @@ use sluice_hal::{BufId, Micros, PmSlice};
 /// Chunks that a connection may have even when few are left for all.
 const FEW_CHUNKS: u16 = 4;
 
+/// Received segments that a connection finds places for, however many the others hold.
+pub const FEW_SEGS: u16 = 2;
+
 /// Small things first: on RV32 what lies in the first 2 KiB is one instruction away.
 #[repr(C)]
 pub struct Common<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> {
@@ -33,6 +36,10 @@ pub struct Common<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> {
     /// Places from here on were never used.
     pub fresh: u16,
     pub half_open: u16,
+    /// Connections that are not free.
+    pub living: u16,
+    /// Places for received segments that are kept for connections which hold next to nothing.
+    pub floor: u16,
     pub ports: [u16; PORTS],
     /// When a cookie was last sent.
     pub cookie_at: Option<Micros>,
@@ -64,6 +71,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
             stats: Stats::NONE,
             fresh: 0,
             half_open: 0,
+            living: 0,
+            floor: 0,
             ports: [0; PORTS],
             cookie_at: None,
             challenges: Budget::NONE,
@@ -77,6 +86,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
             segs: Pool::new(),
             chunks: Pool::new(),
         }
+    }
+
+    /// There is a connection more, or one less.
+    pub fn set_living(&mut self, living: u16) {
+        self.living = living;
+        self.floor = (FEW_SEGS * living).max(SEGS as u16 / 8);
     }
 
     #[inline]
@@ -142,11 +157,13 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
     fn receive_space(&self, conn: &Conn) -> u32 {
         let space = self.cfg.recv_window.saturating_sub(conn.readable);
         let bufs = self.cfg.bufs_per_conn.saturating_sub(conn.bufs);
-        if bufs >= 16 && self.segs.room() >= SEGS / 4 {
+        let room = self.segs.room().saturating_sub(self.floor.into());
+        if bufs >= 16 && room >= SEGS / 8 {
             return space;
         }
         // Buffers run out before bytes do, or all connections together hold too many.
-        space.min(u32::from(bufs).min(4) * u32::from(conn.rcv_mss))
+        let few = if room == 0 { FEW_SEGS } else { 4 };
+        space.min(u32::from(bufs.min(few)) * u32::from(conn.rcv_mss))
     }
 
     /// The window to put into a segment; moves the advertised edge.

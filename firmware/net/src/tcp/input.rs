@@ -369,7 +369,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
         }
         let mut buffer = Buffer::Unused;
         if len != 0 {
-            if conn.bufs >= self.cfg.bufs_per_conn || self.segs.room() < SEGS / 8 {
+            if conn.bufs >= self.cfg.bufs_per_conn || self.segs.room() <= usize::from(self.floor) {
                 return None;
             }
             let offset = layout::RX_OFFSET as u16 + u16::from(rx.payload_offset);

@@ -383,6 +383,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
 
     /// Takes a free place, or that of the oldest connection in TIME-WAIT.
     fn allocate(&mut self) -> Option<usize> {
+        let c = self.find_place()?;
+        self.common.set_living(self.common.living + 1);
+        Some(c)
+    }
+
+    fn find_place(&mut self) -> Option<usize> {
         if usize::from(self.common.fresh) < CONNS.min(self.common.cfg.connections.into()) {
             self.common.fresh += 1;
             return Some(usize::from(self.common.fresh) - 1);
@@ -460,6 +466,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 ..Conn::NONE
             };
             self.common.free.push(c);
+            self.common.set_living(self.common.living - 1);
         }
     }
 

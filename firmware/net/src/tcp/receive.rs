@@ -3,6 +3,7 @@
 use super::{
     Tcp,
     ack::DUP_THRESHOLD,
+    common::FEW_SEGS,
     conn::{Conn, flag},
     input::{Buffer, Segment},
     pool::{Ref, Seg},
@@ -70,11 +71,11 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         Buffer::Kept
     }
 
-    /// In-order data finds a node. The last eighth of the pool is for connections that hold little, so that those which
-    /// are not read cannot starve the rest.
+    /// In-order data finds a node. Below the floor the pool is for connections that hold next to nothing, so that those
+    /// which are not read cannot starve the rest.
     fn has_place(&self, c: usize) -> bool {
         let room = self.common.segs.room();
-        room >= SEGS / 8 || (room > 0 && self.conns[c].bufs < 4)
+        room > usize::from(self.common.floor) || (room > 0 && self.conns[c].bufs < FEW_SEGS)
     }
 
     /// Moves what has become in-order behind the received data.
