@@ -3,9 +3,9 @@
 //! descriptors there; [`RoceRx::from_words`] and [`RoceJob::to_words`] are the layout, word by word.
 //!
 //! The rx engine drops (and counts) packets with a wrong ICRC, transport version other than 0, a length that is no multiple
-//! of 4 behind BTH, headers that do not fit, or padding beyond the payload. Steering: packets to queue pair 1 and to opcodes
-//! that are no reliable connection's go to core 0, all others to the core that bits 23:20 of the destination queue pair
-//! number name (core 0 if there is none); see [`RoceRx::core`].
+//! of 4 behind BTH, headers that do not fit, an unknown opcode, or padding beyond the payload. Steering: bits 23:20 of the
+//! destination queue pair number name the core (core 0 if there is none such), for every opcode, CNP included; so queue pair 1,
+//! with the datagrams of the connection manager, is core 0's. See [`RoceRx::core`].
 //!
 //! ## Receive descriptor
 //!

@@ -38,7 +38,7 @@ impl Config {
         window: 0,
         max_train: 0,
         rnr_code: 0,
-        dcqcn: Dcqcn::DEFAULT,
+        dcqcn: Dcqcn::NONE,
     };
 }
 
@@ -50,6 +50,7 @@ impl Default for Config {
             window: 2048,
             max_train: 64 << 10,
             rnr_code: 12,
+            dcqcn: Dcqcn::DEFAULT,
             ..Self::NONE
         }
     }
@@ -84,6 +85,20 @@ pub struct Dcqcn {
 }
 
 impl Dcqcn {
+    const NONE: Self = Self {
+        line_rate: 0,
+        min_rate: 0,
+        step: 0,
+        hyper_step: 0,
+        period: 0,
+        bytes: 0,
+        fast: 0,
+        g: 0,
+        cut_interval: 0,
+        cnp_interval: 0,
+        paced_train: 0,
+    };
+
     /// For 100 Gb/s; numbers as in the paper, the steps scaled from 40 Gb/s.
     pub const DEFAULT: Self = Self {
         line_rate: 3_200_000,

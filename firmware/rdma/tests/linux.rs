@@ -12,7 +12,7 @@ use sluice_rdma::{
 use sluice_wire::{
     ib_cm::{Message, RejectReason},
     ib_mad::GSI_QPN,
-    roce::{MASK_24, Opcode, PathMtu, View},
+    roce::{MASK_24, Opcode, View},
 };
 use std::collections::{BTreeMap, HashMap};
 use support::{Card, HOST_IP, config};
@@ -103,11 +103,13 @@ impl Replay {
             }
         }
         let cfg = CmConfig {
-            mtu: PathMtu::Bytes4096,
+            port_mtu: 4200,
             ..CmConfig::default()
         };
+        let mut cm = Cm::new();
+        cm.configure(&cfg);
         Self {
-            cm: Cm::new(&cfg),
+            cm,
             card: Card::new(1),
             open: vec![],
             replies,
@@ -349,7 +351,7 @@ fn replay(name: &str) -> Seen {
                 }
                 replay.manage(*now, frame);
                 replay.cm.configure(&CmConfig {
-                    mtu: PathMtu::Bytes4096,
+                    port_mtu: 4200,
                     ..CmConfig::default()
                 });
                 let mut mad = [0; 256];

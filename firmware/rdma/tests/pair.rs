@@ -279,9 +279,9 @@ impl Initiator {
             self.next += 1;
             let read = wire.below(2) == 0;
             let mut sqe = Sqe::new(if read { 2 } else { 1 }, cid, 1);
-            let len = match wire.below(4) {
-                0 => 1 + wire.below(600),
-                1 => 4096,
+            let len = match wire.below(8) {
+                0..=2 => 1 + wire.below(600),
+                3..=6 => 4096,
                 _ => 1 + wire.below(SLOT - 1),
             } as usize;
             let mut asked = Asked {

@@ -387,3 +387,62 @@ fn a_full_table_says_so_and_places_come_back() {
     bench.rc.close(ids[5], &mut bench.card);
     assert_eq!(bench.rc.room(), 1);
 }
+
+#[test]
+fn an_immediate_is_taken_for_a_send_without() {
+    let mut bench = Bench::new();
+    bench.request(
+        Opcode::SendOnlyImmediate,
+        0,
+        true,
+        b"\x01\x02\x03\x04command",
+    );
+    assert_eq!(bench.verdicts(), [(ACK, 0)]);
+    assert_eq!(bench.message(), Some(b"command".to_vec()));
+}
+
+/// The frame's IPv4 and UDP headers replaced by IPv6 ones, between these addresses.
+fn over_ipv6(frame: &[u8], src: [u8; 16], dst: [u8; 16], tci: Option<u16>) -> Vec<u8> {
+    use zerocopy::IntoBytes;
+    let udp = &frame[34..frame.len() - 4];
+    let ip = sluice_wire::ipv6::Header::new(src, dst, 17, 64, udp.len() as u16 + 4);
+    let mut packet = [ip.as_bytes(), udp].concat();
+    let icrc = sluice_wire::roce::icrc(&packet).expect("RoCE");
+    packet.extend(icrc.to_le_bytes());
+    let tag = tci.map_or(vec![], |tci| [[0x81, 0], tci.to_be_bytes()].concat());
+    [&frame[..12], &tag, &[0x86, 0xdd], &packet].concat()
+}
+
+#[test]
+fn ipv6_and_vlan_tags_are_spoken_and_the_sender_is_checked() {
+    let (host, card) = ([0xfd; 16], [0xfe; 16]);
+    let mut opened = open();
+    (opened.peer.gid, opened.peer.own, opened.peer.tci) = (host, card, 0x2005);
+    let mut bench = Bench::with(&config(), &opened);
+    let packet = frame(
+        Opcode::SendOnly,
+        bench.end.qpn,
+        bench.end.psn,
+        true,
+        &[],
+        &[7; 64],
+    );
+    let mut stranger = host;
+    stranger[15] = 1;
+    bench.arrive(&over_ipv6(&packet, stranger, card, Some(5)));
+    bench.arrive(&packet);
+    assert_eq!((bench.rc.stats().stale, bench.card.sent.len()), (2, 0));
+    bench.arrive(&over_ipv6(&packet, host, card, Some(5)));
+    let sent = bench.card.sent.pop_front().expect("an ACK");
+    let rx = sluice_engines::parse_roce(&sent, sluice_hal::BufId(0), 0)
+        .expect("RoCE")
+        .expect("right");
+    assert_eq!(
+        (rx.opcode, rx.vlan, rx.l3_offset, rx.l4_offset),
+        (0x11, 0x2005, 18, 58)
+    );
+    assert_eq!((&sent[26..42], &sent[42..58]), (&card[..], &host[..]));
+    // Traffic class: DSCP 26 and ECT(0).
+    assert_eq!((sent[18], sent[19]), (0x66, 0xa0));
+    assert_eq!(bench.message(), Some(vec![7; 64]));
+}

@@ -22,7 +22,7 @@ use sluice_wire::{
     ib_cm::{Dreq, Message, Mra, Rej, RejectReason, Rejected, Req, Rtu},
     ib_mad::MAD_LEN,
     nvme_rdma::CmStatus,
-    roce::{PathMtu, timeout_micros},
+    roce::timeout_micros,
 };
 
 pub use message::{CmPacket, datagram, receive};
@@ -93,13 +93,14 @@ pub struct Accept {
 pub struct CmConfig {
     /// Ports that listen; 0 for none.
     pub ports: [u16; 4],
-    /// Largest path MTU.
-    pub mtu: PathMtu,
+    /// Largest IP packet of the port, in bytes; it bounds the path MTU ([`sluice_wire::roce::PathMtu::of_port`]).
+    pub port_mtu: u16,
     /// Node: the port's EUI-64, say.
     pub ca_guid: u64,
     /// RDMA READs outstanding at one host at most.
     pub reads: u8,
-    /// Least and greatest ACK timeout code taken over from a REQ.
+    /// Least and greatest ACK timeout code taken over from a REQ. Linux asks for 17, which makes a lost tail cost 0.54 s; since
+    /// the timeout doubles with each retry a shorter one gives nobody up too early.
     pub ack_timeout: (u8, u8),
     /// Target ACK delay code told in the REP: 4.096 µs × 2^n.
     pub ack_delay: u8,
@@ -119,10 +120,10 @@ impl Default for CmConfig {
     fn default() -> Self {
         Self {
             ports: [sluice_wire::nvme_rdma::IO_PORT, 0, 0, 0],
-            mtu: PathMtu::Bytes1024,
+            port_mtu: 1500,
             ca_guid: 0,
             reads: 16,
-            ack_timeout: (12, 17),
+            ack_timeout: (10, 14),
             ack_delay: 15,
             half_open: 32,
             patience: 2_000_000,
@@ -131,6 +132,27 @@ impl Default for CmConfig {
             queues: QueueLimits::DEFAULT,
         }
     }
+}
+
+impl CmConfig {
+    /// Everything zero: nobody listens.
+    const NONE: Self = Self {
+        ports: [0; 4],
+        port_mtu: 0,
+        ca_guid: 0,
+        reads: 0,
+        ack_timeout: (0, 0),
+        ack_delay: 0,
+        half_open: 0,
+        patience: 0,
+        max_timeout: 0,
+        tries: 0,
+        queues: QueueLimits {
+            admin: 0,
+            io: 0,
+            queues: 0,
+        },
+    };
 }
 
 /// Counters; all wrap.
@@ -152,7 +174,7 @@ pub struct CmStats {
     pub dropped: u32,
 }
 
-/// Up to `CONNS` connections.
+/// Up to `CONNS` connections. All zeros when new.
 pub struct Cm<const CONNS: usize> {
     cfg: CmConfig,
     stats: CmStats,
@@ -162,15 +184,21 @@ pub struct Cm<const CONNS: usize> {
     conns: [Conn; CONNS],
 }
 
+impl<const CONNS: usize> Default for Cm<CONNS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<const CONNS: usize> Cm<CONNS> {
     /// Bytes of state per connection.
     pub const SIZE: usize = size_of::<Conn>();
 
-    /// A connection manager.
+    /// A connection manager that refuses everybody until it is [configured](Self::configure).
     #[must_use]
-    pub const fn new(cfg: &CmConfig) -> Self {
+    pub const fn new() -> Self {
         Self {
-            cfg: *cfg,
+            cfg: CmConfig::NONE,
             stats: CmStats {
                 ignored: 0,
                 duplicates: 0,
@@ -187,7 +215,7 @@ impl<const CONNS: usize> Cm<CONNS> {
         }
     }
 
-    /// Other ports, limits or times, for connections to come.
+    /// Sets ports, limits and times, for connections to come.
     pub const fn configure(&mut self, cfg: &CmConfig) {
         self.cfg = *cfg;
     }

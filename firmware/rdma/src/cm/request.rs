@@ -63,7 +63,9 @@ pub fn check(cfg: &CmConfig, packet: &CmPacket<'_>, req: &Req) -> Result<Request
     if req.primary.remote_gid != packet.peer.own || req.primary.local_gid != packet.peer.gid {
         return refuse(RejectReason::InvalidGid);
     }
-    let most = cfg.mtu;
+    let Some(most) = PathMtu::of_port(cfg.port_mtu) else {
+        return refuse(RejectReason::Unsupported);
+    };
     let mtu = match PathMtu::from_code(req.mtu_code()) {
         Some(mtu) if mtu <= most => mtu,
         _ => return Err(Refusal::Mtu(most)),

@@ -3,7 +3,8 @@
 //!
 //! Deliberate deviations: a gap in READ responses or an acknowledgment beyond a READ makes the requester go back at once, but
 //! only once per PSN (9.7.5.1.1 leaves the number open); zero-length RDMA operations are refused like others (9.7.4.1.3 would
-//! let them pass without a key check); acknowledgments carry no credits.
+//! let them pass without a key check); acknowledgments carry no credits; the ACK timeout doubles with each retry in a row, up
+//! to 16 times itself (9.7.6.1.3 repeats it unchanged), so that a short one does not give a stalled host up.
 
 mod output;
 mod qp;
@@ -74,6 +75,7 @@ pub struct LocalEnd {
 
 /// Why a queue pair is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum CloseReason {
     /// The application closed it.
     Requested,
@@ -148,7 +150,7 @@ pub struct Released {
     pub done: bool,
 }
 
-/// `QPS` queue pairs that share `WRS` work requests and `SEGS` packets of received messages.
+/// `QPS` queue pairs that share `WRS` work requests and `SEGS` packets of received messages. All zeros when new.
 pub struct Rc<const QPS: usize, const WRS: usize, const SEGS: usize> {
     cfg: Config,
     stats: Stats,
@@ -413,7 +415,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             let id = QpId(qp.qpn);
             match bit {
                 flag::ALIVE => return Some((id, Event::Alive)),
-                flag::RECEIVED => return Some((id, Event::Received)),
+                // Unless consumed already.
+                flag::RECEIVED if qp.messages != 0 => return Some((id, Event::Received)),
                 flag::CLOSED => return Some((id, Event::Closed(qp.reason))),
                 _ => {}
             }

@@ -93,9 +93,9 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.state != State::Live || qp.cursor.is_none() || qp.has(flag::WAIT) || room == 0 {
             return Ok(false);
         }
-        let wr = *self.wrs.get(qp.cursor);
-        let done = psn::distance(wr.psn, qp.nxt);
-        let (job, packets, bytes) = if wr.kind == Kind::Read {
+        let wr = self.wrs.get(qp.cursor);
+        let (kind, done) = (wr.kind, psn::distance(wr.psn, qp.nxt));
+        let (job, packets, bytes) = if kind == Kind::Read {
             if qp.reads_out >= qp.reads {
                 return Ok(false);
             }
@@ -117,7 +117,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             self.run(q, done, room)
         };
         link.send(&job)?;
-        self.sent(q, packets, bytes, wr.kind, now);
+        self.sent(q, packets, bytes, kind, now);
         Ok(true)
     }
 

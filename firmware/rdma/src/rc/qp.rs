@@ -62,7 +62,7 @@ pub struct Qp {
     pub reason: CloseReason,
     pub ipv6: bool,
     pub vlan: bool,
-    /// 1 to 5.
+    /// 1 to 5; 0 while free.
     pub mtu_code: u8,
     /// Syndrome of the NAK due, or of the last one.
     pub syndrome: u8,
@@ -106,7 +106,10 @@ pub struct Qp {
     pub rate: Rate,
 }
 
+const _: () = assert!(size_of::<Qp>() <= 144);
+
 impl Qp {
+    /// All zeros, so that a static of queue pairs takes no room in the image.
     pub const FREE: Self = Self {
         qpn: 0,
         remote_qpn: 0,
@@ -116,7 +119,7 @@ impl Qp {
         reason: CloseReason::Requested,
         ipv6: false,
         vlan: false,
-        mtu_code: 1,
+        mtu_code: 0,
         syndrome: 0,
         epsn: 0,
         msn: 0,

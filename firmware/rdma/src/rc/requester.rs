@@ -200,7 +200,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             link.free(rx.buf);
             return None;
         }
-        let wr = *self.wrs.get(head);
+        let wr = self.wrs.get(head);
+        let token = wr.token;
         let done = psn::distance(wr.psn, rx.psn);
         let offset = done * qp.mtu();
         let last = done + 1 == wr.packets;
@@ -220,7 +221,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         self.progress(q, now);
         Some(ReadData {
             qp: QpId(self.qps[q].qpn),
-            token: wr.token,
+            token,
             offset,
             slice: rx.payload(),
             buf: rx.buf,

@@ -5,6 +5,9 @@ use super::{Rc, State, flag};
 use crate::Link;
 use sluice_hal::Micros;
 
+/// The ACK timeout grows to 2^n times itself.
+const MOST_DOUBLINGS: u8 = 4;
+
 impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     /// When to call [`Self::handle_timeouts`]; early at times, never late. `None`: nothing is timed.
     #[must_use]
@@ -60,7 +63,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &mut self.qps[q];
         if qp.ack_timeout != 0 {
             qp.set(flag::TIMER);
-            qp.rtx_at = now.after(u64::from(qp.ack_timeout));
+            let doubled = (qp.retries - qp.retries_left).min(MOST_DOUBLINGS);
+            qp.rtx_at = now.after(u64::from(qp.ack_timeout) << doubled);
             let at = qp.rtx_at;
             self.arm(at);
         }
