@@ -15,7 +15,7 @@ use sluice_wire::{
     nvme_rdma::{CmStatus, RejectData, ReplyData, RequestData},
     roce::{Opcode, PathMtu},
 };
-use support::{CARD_IP, CARD_MAC, Card, HOST_IP, HOST_MAC, frame, peer};
+use support::{CARD_IP, CARD_MAC, Card, HOST_IP, HOST_MAC, frame, over_ipv6, peer};
 use zerocopy::{FromBytes, IntoBytes};
 
 type Manager = Cm<8>;
@@ -631,6 +631,31 @@ fn a_datagram_comes_out_of_its_frame_and_goes_into_one() {
         (HOST_MAC, gid_of_ipv4(HOST_IP), gid_of_ipv4(CARD_IP))
     );
     assert_eq!(packet.mad, &mad);
+    let (host, own) = ([0xfd; 16], [0xfe; 16]);
+    let six = over_ipv6(
+        &frame(Opcode::UdSendOnly, 1, 0, true, &deth, &mad),
+        host,
+        own,
+        Some(7),
+    );
+    let rx = card.receive(&six, Micros(0)).expect("right");
+    let packet = receive(&rx, &mut into, &mut card).expect("a datagram");
+    assert_eq!(
+        (packet.peer.gid, packet.peer.own, packet.peer.tci),
+        (host, own, 7)
+    );
+    assert_eq!(packet.mad, &mad);
+    // Private data cut short, or more of them than a datagram holds.
+    for len in [0, 24, 252, 260, 512] {
+        let bytes = vec![7; len];
+        let rx = card
+            .receive(
+                &frame(Opcode::UdSendOnly, 1, 0, true, &deth, &bytes),
+                Micros(0),
+            )
+            .expect("right");
+        assert!(receive(&rx, &mut into, &mut card).is_none(), "{len} bytes");
+    }
     for (opcode, qpn, deth) in [
         (Opcode::UdSendOnly, 1, [0, 1, 0, 0, 0, 0, 0, 1]),
         (Opcode::UdSendOnly, 2, deth),

@@ -4,7 +4,7 @@ mod support;
 
 use sluice_rdma::{CloseReason, Event};
 use sluice_wire::roce::{MASK_24, Opcode};
-use support::{Bench, CARD_IP, HOST_IP, config, frame, frame_from, mark, open};
+use support::{Bench, CARD_IP, HOST_IP, config, frame, frame_from, mark, open, over_ipv6};
 
 const ACK: u8 = 0x1f;
 const SEQUENCE: u8 = 0x60;
@@ -399,18 +399,6 @@ fn an_immediate_is_taken_for_a_send_without() {
     );
     assert_eq!(bench.verdicts(), [(ACK, 0)]);
     assert_eq!(bench.message(), Some(b"command".to_vec()));
-}
-
-/// The frame's IPv4 and UDP headers replaced by IPv6 ones, between these addresses.
-fn over_ipv6(frame: &[u8], src: [u8; 16], dst: [u8; 16], tci: Option<u16>) -> Vec<u8> {
-    use zerocopy::IntoBytes;
-    let udp = &frame[34..frame.len() - 4];
-    let ip = sluice_wire::ipv6::Header::new(src, dst, 17, 64, udp.len() as u16 + 4);
-    let mut packet = [ip.as_bytes(), udp].concat();
-    let icrc = sluice_wire::roce::icrc(&packet).expect("RoCE");
-    packet.extend(icrc.to_le_bytes());
-    let tag = tci.map_or(vec![], |tci| [[0x81, 0], tci.to_be_bytes()].concat());
-    [&frame[..12], &tag, &[0x86, 0xdd], &packet].concat()
 }
 
 #[test]

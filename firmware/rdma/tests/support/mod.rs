@@ -345,6 +345,17 @@ pub fn frame_from(
     [&CARD_MAC[..], &HOST_MAC, &[8, 0], &packet].concat()
 }
 
+/// The frame's IPv4 and UDP headers replaced by IPv6 ones, between these addresses.
+pub fn over_ipv6(frame: &[u8], src: [u8; 16], dst: [u8; 16], tci: Option<u16>) -> Vec<u8> {
+    let udp = &frame[34..frame.len() - 4];
+    let ip = sluice_wire::ipv6::Header::new(src, dst, 17, 64, udp.len() as u16 + 4);
+    let mut packet = [ip.as_bytes(), udp].concat();
+    let icrc = sluice_wire::roce::icrc(&packet).expect("RoCE");
+    packet.extend(icrc.to_le_bytes());
+    let tag = tci.map_or(vec![], |tci| [[0x81, 0], tci.to_be_bytes()].concat());
+    [&frame[..12], &tag, &[0x86, 0xdd], &packet].concat()
+}
+
 /// Congestion experienced, on the way.
 pub fn mark(frame: &mut [u8]) {
     frame[15] |= 3;
