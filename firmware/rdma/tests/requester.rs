@@ -135,6 +135,47 @@ fn a_lost_tail_is_sent_again_after_the_timeout_and_given_up_in_the_end() {
     assert_eq!(bench.rc.deadline(), None);
 }
 
+/// Host and card on one busy machine, or a card simulated clock by clock: everything takes longer than the timeout.
+#[test]
+fn a_slow_path_is_repeated_on_at_first_and_then_waited_for() {
+    let mut bench = Bench::new();
+    let mut repeated = vec![];
+    for token in 0..40 {
+        post(&mut bench, Work::Send, 16, token);
+        for _ in 0..50 {
+            bench.pass(TIMEOUT / 10);
+        }
+        repeated.push(bench.sent().len() - 1);
+        bench.answer(Opcode::Acknowledge, token, 0x1f, &[]);
+        assert_eq!(bench.released(), [(token, true)]);
+    }
+    assert!(
+        repeated[0] >= 2 && repeated[4..].iter().all(|n| *n == 0),
+        "{repeated:?}"
+    );
+    // Fast again: the timeout comes back.
+    for token in 40..100 {
+        post(&mut bench, Work::Send, 16, token);
+        bench.pass(10);
+        bench.answer(Opcode::Acknowledge, token, 0x1f, &[]);
+    }
+    bench.sent();
+    post(&mut bench, Work::Send, 16, 100);
+    bench.pass(0);
+    bench.pass(TIMEOUT);
+    assert_eq!(bench.sent().len(), 2);
+}
+
+#[test]
+fn while_the_rate_is_limited_every_job_asks_for_its_acknowledgment() {
+    let mut bench = Bench::new();
+    bench.arrive(&frame(Opcode::Cnp, bench.end.qpn, 0, false, &[], &[0; 16]));
+    post(&mut bench, WRITE, 100, 1);
+    post(&mut bench, WRITE, 100, 2);
+    bench.pass(0);
+    assert!(bench.sent().iter().all(|p| p.ack_req));
+}
+
 #[test]
 fn progress_gives_new_retries() {
     let mut bench = Bench::new();
@@ -143,8 +184,8 @@ fn progress_gives_new_retries() {
     }
     bench.pass(0);
     for psn in 0..20 {
-        bench.pass(TIMEOUT);
-        bench.pass(TIMEOUT * 2);
+        bench.pass(TIMEOUT * 16);
+        bench.pass(TIMEOUT * 32);
         bench.answer(Opcode::Acknowledge, psn, 0x1f, &[]);
     }
     assert_eq!(

@@ -3,8 +3,9 @@
 //!
 //! Deliberate deviations: a gap in READ responses or an acknowledgment beyond a READ makes the requester go back at once, but
 //! only once per PSN (9.7.5.1.1 leaves the number open); zero-length RDMA operations are refused like others (9.7.4.1.3 would
-//! let them pass without a key check); acknowledgments carry no credits; the ACK timeout doubles with each retry in a row, up
-//! to 16 times itself (9.7.6.1.3 repeats it unchanged), so that a short one does not give a stalled host up.
+//! let them pass without a key check); acknowledgments carry no credits; the ACK timeout doubles with each retry in a row and
+//! follows round trips that take longer (9.7.6.1.3 leaves it fixed), so that neither a stalled host nor a slow card is
+//! given up or flooded with repetitions, while a tail lost on a fast path is repeated soon.
 
 mod output;
 mod qp;

@@ -146,7 +146,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         job.starts = done == 0;
         job.ends = packets == left;
         // The acknowledgment of what follows at once is as good; but without any, rxe never sends one.
-        let more = job.ends && !wr.next().is_none() && packets < room;
+        let at_once = packets < room && !qp.rate.is_limited();
+        let more = job.ends && !wr.next().is_none() && at_once;
         job.ack = AckRule {
             last: wants_ack || !more,
             every: 0,
@@ -169,7 +170,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             qp.cursor = wr.next();
         }
         qp.rate.sent(bytes, now, &self.cfg.dcqcn);
-        if !qp.has(flag::TIMER) {
+        self.time_round_trip(q, now);
+        if !self.qps[q].has(flag::TIMER) {
             self.start_timer(q, now);
         }
     }

@@ -1,6 +1,6 @@
 //! State of one queue pair.
 
-use super::CloseReason;
+use super::{CloseReason, timer::Rtt};
 use crate::{
     dcqcn::Rate,
     pool::{List, Ref},
@@ -38,6 +38,8 @@ pub mod flag {
     pub const TIMER: u16 = 1 << 12;
     /// `wait_until` counts: nothing new is sent before.
     pub const WAIT: u16 = 1 << 13;
+    /// A round trip is being timed.
+    pub const TIMING: u16 = 1 << 14;
 }
 
 /// Whether a queue pair works.
@@ -101,12 +103,16 @@ pub struct Qp {
     pub rnr_retries: u8,
     /// Microseconds; 0 for never.
     pub ack_timeout: u32,
+    /// The acknowledgment of what lies before `timed` ends the round trip that began at `timed_at`.
+    pub timed: u32,
+    pub timed_at: u32,
+    pub rtt: Rtt,
     pub rtx_at: Micros,
     pub wait_until: Micros,
     pub rate: Rate,
 }
 
-const _: () = assert!(size_of::<Qp>() <= 144);
+const _: () = assert!(size_of::<Qp>() <= 160);
 
 impl Qp {
     /// All zeros, so that a static of queue pairs takes no room in the image.
@@ -141,6 +147,9 @@ impl Qp {
         rnr_left: 0,
         rnr_retries: 0,
         ack_timeout: 0,
+        timed: 0,
+        timed_at: 0,
+        rtt: Rtt::NEW,
         rtx_at: Micros(0),
         wait_until: Micros(0),
         rate: Rate::NEW,

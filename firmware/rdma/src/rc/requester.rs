@@ -125,6 +125,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
 
     /// `una` moved: retries count anew, the timer too, and there may be room to send.
     fn progress(&mut self, q: usize, now: Micros) {
+        self.end_round_trip(q, now);
         let qp = &mut self.qps[q];
         qp.retries_left = qp.retries;
         qp.rnr_left = qp.rnr_retries;
