@@ -499,7 +499,7 @@ fn connections(input: &mut Input<'_>) -> Reached {
                     reached.asked += 1;
                 }
                 CmEvent::Established(_) => reached.established += 1,
-                CmEvent::Ended(id, _) => {
+                CmEvent::Ended { id, .. } => {
                     living.retain(|other| *other != id);
                     reached.ended += 1;
                 }

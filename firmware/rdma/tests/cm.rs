@@ -93,6 +93,12 @@ fn dreq(from: u32, to: u32, qpn: u32) -> [u8; 256] {
     mad
 }
 
+/// The end of a connection that was accepted.
+fn ended(id: CmId, why: CmEnd) -> CmEvent {
+    let qpn = ACCEPT.qpn;
+    CmEvent::Ended { id, qpn, why }
+}
+
 struct Bench {
     cm: Manager,
     now: Micros,
@@ -382,10 +388,7 @@ fn a_rep_is_repeated_and_given_up_in_the_end() {
         bench.pass(1_000_000);
     }
     assert_eq!(bench.rejected(), (RejectReason::Timeout as u16, 0, 0));
-    assert_eq!(
-        bench.cm.poll_event(),
-        Some(CmEvent::Ended(id, CmEnd::Timeout))
-    );
+    assert_eq!(bench.cm.poll_event(), Some(ended(id, CmEnd::Timeout)));
     assert_eq!(bench.cm.connections(), 0);
 }
 
@@ -423,10 +426,7 @@ fn an_mra_delays_the_repetition_but_not_for_ever() {
         bench.input(&mra(id));
         bench.pass(6_000_000);
     }
-    assert_eq!(
-        bench.cm.poll_event(),
-        Some(CmEvent::Ended(id, CmEnd::Timeout))
-    );
+    assert_eq!(bench.cm.poll_event(), Some(ended(id, CmEnd::Timeout)));
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn the_host_disconnects_and_is_answered_however_often_it_asks() {
             (drep.local_comm_id.get(), drep.remote_comm_id.get()),
             (id.get(), HOST_ID)
         );
-        let ended = (round == 0).then_some(CmEvent::Ended(id, CmEnd::Disconnected));
+        let ended = (round == 0).then_some(ended(id, CmEnd::Disconnected));
         assert_eq!(bench.cm.poll_event(), ended);
     }
     assert_eq!(bench.cm.connections(), 0);
@@ -519,10 +519,7 @@ fn a_queue_pair_that_asks_again_has_forgotten_its_connection() {
     let id = bench.established();
     let other = req(HOST_ID + 1, 0x11, &peer());
     bench.input(&other);
-    assert_eq!(
-        bench.cm.poll_event(),
-        Some(CmEvent::Ended(id, CmEnd::Stale))
-    );
+    assert_eq!(bench.cm.poll_event(), Some(ended(id, CmEnd::Stale)));
     let mad = bench.sent().expect("REJ");
     assert_eq!(
         Rej::ref_from_bytes(&mad).expect("256 bytes").reason.get(),
@@ -541,10 +538,7 @@ fn the_host_rejects_the_rep() {
     let mut mad = rtu(ATTR_REJ, HOST_ID, id.get());
     mad[24 + 10..24 + 12].copy_from_slice(&[0, 28]);
     bench.input(&mad);
-    assert_eq!(
-        bench.cm.poll_event(),
-        Some(CmEvent::Ended(id, CmEnd::Rejected(28)))
-    );
+    assert_eq!(bench.cm.poll_event(), Some(ended(id, CmEnd::Rejected(28))));
     assert_eq!(bench.cm.connections(), 0);
 }
 
@@ -562,11 +556,14 @@ fn half_open_connections_are_bounded_and_places_come_back() {
     assert_eq!(bench.rejected(), (28, 0, CmStatus::NoResources as u16));
     bench.pass(2_000_000);
     let ended = [bench.cm.poll_event(), bench.cm.poll_event()];
-    assert!(
-        ended
-            .iter()
-            .all(|e| matches!(e, Some(CmEvent::Ended(_, CmEnd::Unanswered))))
-    );
+    assert!(ended.iter().all(|e| matches!(
+        e,
+        Some(CmEvent::Ended {
+            qpn: 0,
+            why: CmEnd::Unanswered,
+            ..
+        })
+    )));
     assert_eq!([bench.attribute(), bench.attribute()], [Some(ATTR_REJ); 2]);
     bench.input(&req(HOST_ID, 0x11, &peer()));
     bench.asked();

@@ -262,8 +262,9 @@ fn events(cm: &mut Cm<16>, ours: &mut HashMap<CmId, (u32, Ours)>) {
                 assert!(ours.insert(id, (request.remote_qpn, Ours::Asked)).is_none());
             }
             CmEvent::Established(id) => assert_eq!(ours[&id].1, Ours::Accepted),
-            CmEvent::Ended(id, end) => {
+            CmEvent::Ended { id, qpn, why: end } => {
                 let (_, state) = ours.get_mut(&id).expect("known");
+                assert_eq!(qpn != 0, *state == Ours::Accepted);
                 assert_ne!(*state, Ours::Ended, "told twice: {end:?}");
                 assert!(
                     *state == Ours::Accepted || matches!(end, CmEnd::Unanswered | CmEnd::Stale)

@@ -191,7 +191,7 @@ impl Replay {
                 self.seen.connections += 1;
             }
             CmEvent::Established(_) => {}
-            CmEvent::Ended(id, _) => self.end(id),
+            CmEvent::Ended { id, .. } => self.end(id),
         }
     }
 

@@ -59,7 +59,14 @@ pub enum CmEvent {
     /// The host has the REP, as its RTU says.
     Established(CmId),
     /// It is over; the queue pair is to be closed.
-    Ended(CmId, CmEnd),
+    Ended {
+        /// The connection.
+        id: CmId,
+        /// The queue pair it was accepted with, 0 if it was not; bits 23:20 are the core.
+        qpn: u32,
+        /// Why.
+        why: CmEnd,
+    },
 }
 
 /// Why a connection is over.
@@ -341,7 +348,7 @@ impl<const CONNS: usize> Cm<CONNS> {
         self.stats.stale += 1;
         let conn = self.conns[at];
         if !matches!(conn.state, State::Leaving { .. }) {
-            self.tell(CmEvent::Ended(CmId(conn.local_id), CmEnd::Stale));
+            self.tell(ended(&conn, CmEnd::Stale));
             self.start_leaving(at, now);
         }
         true
@@ -454,9 +461,9 @@ impl<const CONNS: usize> Cm<CONNS> {
     fn rejected(&mut self, packet: &CmPacket<'_>, rej: &Rej) {
         match self.matching(packet, rej.remote_comm_id.get(), rej.local_comm_id.get()) {
             Some(at) if matches!(self.conns[at].state, State::Replied { .. }) => {
-                let id = CmId(self.conns[at].local_id);
+                let over = ended(&self.conns[at], CmEnd::Rejected(rej.reason.get()));
                 self.conns[at] = Conn::FREE;
-                self.tell(CmEvent::Ended(id, CmEnd::Rejected(rej.reason.get())));
+                self.tell(over);
             }
             _ => self.stats.ignored += 1,
         }
@@ -474,7 +481,7 @@ impl<const CONNS: usize> Cm<CONNS> {
             }
             self.conns[at] = Conn::FREE;
             if !matches!(conn.state, State::Leaving { .. }) {
-                self.tell(CmEvent::Ended(CmId(own), CmEnd::Disconnected));
+                self.tell(ended(&conn, CmEnd::Disconnected));
             }
         } else if self.position(CmId(own)).is_some() {
             // Somebody else's connection.
@@ -573,7 +580,6 @@ impl<const CONNS: usize> Cm<CONNS> {
     fn expire(&mut self, at: usize, now: Micros) {
         let conn = &mut self.conns[at];
         let until = now.after(u64::from(conn.timeout));
-        let id = CmId(conn.local_id);
         conn.tries = conn.tries.saturating_sub(1);
         let again = conn.tries != 0;
         match conn.state {
@@ -589,19 +595,30 @@ impl<const CONNS: usize> Cm<CONNS> {
             }
             State::Asked { .. } => {
                 let answer = reject(conn, Rejected::Req, Refusal::Status(CmStatus::NoResources));
+                let over = ended(conn, CmEnd::Unanswered);
                 *conn = Conn::FREE;
                 self.answer(answer);
-                self.tell(CmEvent::Ended(id, CmEnd::Unanswered));
+                self.tell(over);
             }
             State::Replied { .. } => {
                 let answer = reject(conn, Rejected::Rep, Refusal::Reason(RejectReason::Timeout));
+                let over = ended(conn, CmEnd::Timeout);
                 *conn = Conn::FREE;
                 self.answer(answer);
-                self.tell(CmEvent::Ended(id, CmEnd::Timeout));
+                self.tell(over);
             }
             State::Leaving { .. } => *conn = Conn::FREE,
             State::Free | State::Live => {}
         }
+    }
+}
+
+/// The event of a connection that is over.
+const fn ended(conn: &Conn, why: CmEnd) -> CmEvent {
+    CmEvent::Ended {
+        id: CmId(conn.local_id),
+        qpn: conn.local_qpn,
+        why,
     }
 }
 
