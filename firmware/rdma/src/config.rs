@@ -23,6 +23,9 @@ pub struct Config {
     pub max_train: u32,
     /// RNR NAK timer code, 0 to 31 ([`sluice_wire::roce::rnr_micros`]).
     pub rnr_code: u8,
+    /// A message that stands still for so many microseconds costs its queue pair when others need its places. Longer than a host
+    /// repeats: Linux does so for 4.3 s.
+    pub patience: u32,
     /// Congestion control.
     pub dcqcn: Dcqcn,
 }
@@ -38,6 +41,7 @@ impl Config {
         window: 0,
         max_train: 0,
         rnr_code: 0,
+        patience: 0,
         dcqcn: Dcqcn::NONE,
     };
 }
@@ -50,6 +54,7 @@ impl Default for Config {
             window: 2048,
             max_train: 64 << 10,
             rnr_code: 12,
+            patience: 6_000_000,
             dcqcn: Dcqcn::DEFAULT,
             ..Self::NONE
         }

@@ -150,6 +150,62 @@ fn places_for_a_message_begun_are_promised_and_without_them_none_begins() {
     assert!(bench.card.held.is_empty());
 }
 
+/// Seven queue pairs that never finish their messages would have all places of a core for ever.
+#[test]
+fn whoever_leaves_a_message_unfinished_loses_its_queue_pair_when_others_need_the_places() {
+    let mut bench = Bench::new();
+    let mut ends = vec![bench.end];
+    while let Ok((_, end)) = bench.rc.open(&open(), &mut bench.card) {
+        ends.push(end);
+    }
+    // 17 places each: of the 128 there are 9 left.
+    for end in &ends[..7] {
+        bench.arrive(&frame(
+            Opcode::SendFirst,
+            end.qpn,
+            end.psn,
+            false,
+            &[],
+            &[1; 256],
+        ));
+    }
+    let last = ends[7];
+    let first = frame(Opcode::SendFirst, last.qpn, last.psn, true, &[], &[1; 256]);
+    bench.arrive(&first);
+    assert_eq!(bench.rc.stats().rnr_naks, 1);
+    bench.now = bench.now.after(5_000_000);
+    bench.arrive(&first);
+    assert_eq!(
+        (bench.rc.stats().rnr_naks, bench.rc.stats().failed),
+        (2, 0),
+        "they may yet go on"
+    );
+    let second = (ends[0].psn + 1) & MASK_24;
+    bench.arrive(&frame(
+        Opcode::SendMiddle,
+        ends[0].qpn,
+        second,
+        false,
+        &[],
+        &[1; 256],
+    ));
+    bench.now = bench.now.after(2_000_000);
+    bench.arrive(&first);
+    assert_eq!(
+        (bench.rc.stats().rnr_naks, bench.rc.stats().failed),
+        (3, 6),
+        "all but one that went on"
+    );
+    bench.sent();
+    bench.arrive(&first);
+    assert_eq!(bench.card.sent.len(), 1, "served");
+    let mut closed = 0;
+    while let Some((_, event)) = bench.rc.poll_event() {
+        closed += usize::from(event == Event::Closed(CloseReason::Stalled));
+    }
+    assert_eq!(closed, 6);
+}
+
 fn refused(bench: &mut Bench, verdict: u8, psn: u32, reason: CloseReason) {
     assert_eq!(bench.verdicts().last(), Some(&(verdict, psn)));
     assert_eq!(bench.events().last(), Some(&Event::Closed(reason)));

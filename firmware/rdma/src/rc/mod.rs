@@ -92,6 +92,8 @@ pub enum CloseReason {
     NotReady,
     /// READ data of impossible length.
     BadResponse,
+    /// The peer began a message and did not go on, while others needed the places.
+    Stalled,
 }
 
 /// What happened to a queue pair.
@@ -378,7 +380,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
                 link.free(rx.buf);
             }
             Some(opcode) if opcode.is_response() => return self.response(q, opcode, now, rx, link),
-            Some(opcode) => self.request(q, opcode, rx, link),
+            Some(opcode) => self.request(q, opcode, now, rx, link),
         }
         None
     }

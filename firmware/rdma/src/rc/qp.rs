@@ -75,6 +75,8 @@ pub struct Qp {
     pub msn: u32,
     /// Bytes of the message being received.
     pub partial: u32,
+    /// When a packet of it came last, low half of the clock.
+    pub partial_at: u32,
     /// Receives posted and not used.
     pub credits: u16,
     /// Messages complete and not consumed.
@@ -112,7 +114,7 @@ pub struct Qp {
     pub rate: Rate,
 }
 
-const _: () = assert!(size_of::<Qp>() <= 160);
+const _: () = assert!(size_of::<Qp>() <= 168);
 
 impl Qp {
     /// All zeros, so that a static of queue pairs takes no room in the image.
@@ -130,6 +132,7 @@ impl Qp {
         epsn: 0,
         msn: 0,
         partial: 0,
+        partial_at: 0,
         credits: 0,
         messages: 0,
         reserved: 0,

@@ -3,7 +3,7 @@
 
 use super::{CloseReason, Rc, State, flag};
 use crate::{Link, pool::Seg, psn};
-use sluice_hal::{layout, roce::RoceRx};
+use sluice_hal::{Micros, layout, roce::RoceRx};
 use sluice_wire::roce::{NakCode, Opcode, Syndrome};
 
 /// Where in its message a SEND packet stands.
@@ -14,7 +14,14 @@ struct Place {
 }
 
 impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
-    pub(super) fn request<L: Link>(&mut self, q: usize, opcode: Opcode, rx: &RoceRx, link: &mut L) {
+    pub(super) fn request<L: Link>(
+        &mut self,
+        q: usize,
+        opcode: Opcode,
+        now: Micros,
+        rx: &RoceRx,
+        link: &mut L,
+    ) {
         let qp = &mut self.qps[q];
         let kept = if qp.state == State::Failed {
             // The verdict may have been lost.
@@ -25,7 +32,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             false
         } else {
             match psn::diff(rx.psn, qp.epsn) {
-                0 => self.expected(q, opcode, rx, link),
+                0 => self.expected(q, opcode, now, rx, link),
                 1.. => {
                     self.ahead(q);
                     false
@@ -54,7 +61,14 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     /// True if the buffer was kept.
-    fn expected<L: Link>(&mut self, q: usize, opcode: Opcode, rx: &RoceRx, link: &mut L) -> bool {
+    fn expected<L: Link>(
+        &mut self,
+        q: usize,
+        opcode: Opcode,
+        now: Micros,
+        rx: &RoceRx,
+        link: &mut L,
+    ) -> bool {
         self.qps[q].clear(flag::NAKED | flag::NAK_DUE);
         let place = match opcode {
             Opcode::SendFirst => (true, false),
@@ -82,11 +96,12 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             );
             return false;
         }
-        if place.first && !self.start_message(q, place) {
+        if place.first && !self.start_message(q, place, now, link) {
             self.stats.rnr_naks += 1;
             self.nak(q, Syndrome::RnrNak(self.cfg.rnr_code));
             return false;
         }
+        self.qps[q].partial_at = now.0 as u32;
         self.keep(q, place, rx)
     }
 
@@ -104,22 +119,45 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     /// Takes a receive, and promises places to the packets that follow. False if there are none.
-    fn start_message(&mut self, q: usize, place: Place) -> bool {
-        let qp = &mut self.qps[q];
+    fn start_message<L: Link>(
+        &mut self,
+        q: usize,
+        place: Place,
+        now: Micros,
+        link: &mut L,
+    ) -> bool {
+        let qp = &self.qps[q];
         let places = if place.last {
             1
         } else {
             qp.packets(self.cfg.recv_size) as u16
         };
-        if qp.credits == 0 || self.segs.room() - self.reserved < places {
+        if qp.credits == 0 {
             return false;
         }
+        if self.segs.room() - self.reserved < places {
+            self.end_stalled(now, link);
+            return false;
+        }
+        let qp = &mut self.qps[q];
         qp.credits -= 1;
         qp.partial = 0;
         qp.reserved = places;
         self.reserved += places;
         qp.set(flag::IN_MESSAGE);
         true
+    }
+
+    /// Ends the queue pairs that have begun a message and stand still, so that their places come back.
+    #[cold]
+    fn end_stalled<L: Link>(&mut self, now: Micros, link: &mut L) {
+        for q in 0..QPS {
+            let qp = &self.qps[q];
+            let still = (now.0 as u32).wrapping_sub(qp.partial_at);
+            if qp.has(flag::IN_MESSAGE) && still > self.cfg.patience {
+                self.fail(q, CloseReason::Stalled, link);
+            }
+        }
     }
 
     fn keep(&mut self, q: usize, place: Place, rx: &RoceRx) -> bool {
