@@ -41,4 +41,6 @@ pub use cm::{
 pub use config::{Config, Dcqcn, Open};
 pub use link::Link;
 pub use peer::{MAX_HEADER, Peer};
-pub use rc::{CloseReason, Event, Full, LocalEnd, QpId, Rc, ReadData, Released, Stats, Work};
+pub use rc::{
+    CloseReason, Event, Full, LocalEnd, MAX_MESSAGE, QpId, Rc, ReadData, Released, Stats, Work,
+};

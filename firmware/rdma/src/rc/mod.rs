@@ -154,6 +154,9 @@ pub struct Released {
 }
 
 /// `QPS` queue pairs that share `WRS` work requests and `SEGS` packets of received messages. All zeros when new.
+///
+/// Each of the `SEGS` holds a frame buffer, so there should be fewer than the core's share of those. A message begins only if
+/// there are places for the longest; otherwise the peer is told to wait, and who left one unfinished may lose its queue pair.
 pub struct Rc<const QPS: usize, const WRS: usize, const SEGS: usize> {
     cfg: Config,
     stats: Stats,
