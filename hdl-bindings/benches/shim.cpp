@@ -49,7 +49,7 @@ static Model* make_rx(unsigned seed) {
   auto* m = new Of<Vsluice_rx>(seed);
   PORT(clk_i); PORT(rst_ni); PORT(rx_valid_i); PORT(rx_data_i); PORT(rx_keep_i); PORT(rx_last_i);
   PORT(pm_req_o); PORT(pm_rsp_i); PORT(cfg_mac_i); PORT(time_us_i); PORT(steer_index_o); PORT(steer_core_i);
-  PORT(desc_room_i); PORT(desc_valid_o); PORT(desc_ready_i); PORT(desc_core_o); PORT(desc_o);
+  PORT(desc_room_i); PORT(desc_lag_i); PORT(desc_valid_o); PORT(desc_ready_i); PORT(desc_core_o); PORT(desc_o);
   PORT(free_valid_i); PORT(free_ready_o); PORT(free_buf_i);
   PORT(cnt_frame_o); PORT(cnt_bytes_o); PORT(cnt_drop_o); PORT(cnt_pause_o); PORT(pause_quanta_o);
   return m;

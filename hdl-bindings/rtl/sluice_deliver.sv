@@ -14,6 +14,7 @@ module sluice_deliver
   input  logic [CoreW-1:0]    desc_core_i,
   input  rx_desc_t            desc_i,
   output logic [NumCores-1:0] desc_room_o,           // there is a place
+  output logic [NumCores-1:0] desc_lag_o,            // RxMerge or more wait
   input  logic [NumCores-1:0] rx_popped_i,           // pulse: one more place
   input  logic                mail_valid_i,
   output logic                mail_ready_o,
@@ -87,6 +88,7 @@ module sluice_deliver
       else         in_valid_o[i] <= active && core == CoreW'(i);
     end
     assign desc_room_o[i] = room_q[i] != '0;
+    assign desc_lag_o[i]  = room_q[i] <= RoomW'(RxQueue - RxMerge);
     `SLUICE_ASSERT(RoomInRange, room_q[i] <= RoomW'(RxQueue) && (!taken[i] || room_q[i] != '0))
   end
   always_ff @(posedge clk_i) begin

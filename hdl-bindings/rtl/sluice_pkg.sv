@@ -39,6 +39,7 @@
 ///   input  logic [31:0] time_us_i,
 ///   output logic [6:0] steer_index_o, input logic [CoreW-1:0] steer_core_i, // core of the index, one clock later
 ///   input  logic [NumCores-1:0] desc_room_i,                       // that core's descriptor queue has a free place now
+///   input  logic [NumCores-1:0] desc_lag_i,                        // that core is behind: acknowledgments may wait and be merged
 ///   output logic desc_valid_o, input logic desc_ready_i, output logic [CoreW-1:0] desc_core_o, output rx_desc_t desc_o,
 ///   input  logic free_valid_i, output logic free_ready_o, input logic [11:0] free_buf_i,  // buffers coming back
 ///   output logic cnt_frame_o, output logic [13:0] cnt_bytes_o,     // good frame delivered; its length, valid with cnt_frame_o
@@ -280,6 +281,7 @@ package sluice_pkg;
   } in_kind_e;
 
   localparam int unsigned RxQueue   = 256; // descriptors per core
+  localparam int unsigned RxMerge   = 8;   // so many waiting: further pure acknowledgments of a connection become one
   localparam int unsigned JobQueue  = 16;  // tx jobs, move jobs per core
   localparam int unsigned DoneQueue = 32;  // move completions per core
   localparam int unsigned MailQueue = 16;  // messages per core

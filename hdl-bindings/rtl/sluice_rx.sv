@@ -19,6 +19,7 @@ module sluice_rx
   output logic [6:0]            steer_index_o,
   input  logic [CoreW-1:0]      steer_core_i,   // one clock after the index
   input  logic [NumCores-1:0]   desc_room_i,    // that core's queue has a place
+  input  logic [NumCores-1:0]   desc_lag_i,     // that core is behind
   output logic                  desc_valid_o,
   input  logic                  desc_ready_i,
   output logic [CoreW-1:0]      desc_core_o,
@@ -71,7 +72,7 @@ module sluice_rx
   sluice_rx_deliver #(.NumCores(NumCores)) u_deliver (
     .clk_i, .rst_ni, .record_valid_i(record_valid), .record_ready_o(record_ready), .record_i(record),
     .read_o(read), .read_data_i(read_data), .skip_o(skip), .skip_words_o(skip_words),
-    .pm_req_o, .pm_rsp_i, .desc_room_i, .desc_valid_o, .desc_ready_i, .desc_core_o, .desc_o,
+    .pm_req_o, .pm_rsp_i, .desc_room_i, .desc_lag_i, .desc_valid_o, .desc_ready_i, .desc_core_o, .desc_o,
     .free_valid_i, .free_ready_o, .free_buf_i, .cnt_frame_o, .cnt_bytes_o, .cnt_drop_o(drop)
   );
 

@@ -1,6 +1,8 @@
 `include "sluice_assert.svh"
 
 /// Takes judged frames in order: drops them, or finds a buffer, copies them there and hands out the descriptor.
+/// A pure acknowledgment for a core that is behind waits until the core has caught up or another frame follows; the next one
+/// of its connection takes its place, so that a burst of them costs the core one descriptor.
 module sluice_rx_deliver
   import sluice_pkg::*;
   import sluice_rx_pkg::*;
@@ -20,6 +22,7 @@ module sluice_rx_deliver
   output pm_req_t              pm_req_o,
   input  pm_rsp_t              pm_rsp_i,
   input  logic [NumCores-1:0]  desc_room_i,
+  input  logic [NumCores-1:0]  desc_lag_i,
   output logic                 desc_valid_o,
   input  logic                 desc_ready_i,
   output logic [CoreW-1:0]     desc_core_o,
@@ -40,7 +43,7 @@ module sluice_rx_deliver
   logic              small_valid, small_empty, small_take, small_put, large_valid, large_empty, large_take, large_put, put;
   logic [SmallW-1:0] small_num;
   logic [LargeW-1:0] large_num;
-  logic              give_back;   // a descriptor found its queue full after all
+  logic              give_back;   // a descriptor found its queue full after all, or was replaced
   logic [11:0]       put_num, give_back_num;
 
   assign free_ready_o = !give_back;
@@ -65,7 +68,7 @@ module sluice_rx_deliver
     rx_desc_t           desc;
   } job_t;
   job_t       job_in, job;
-  logic       decide, want_small, want_large, wait_pool, room, keep, jobs_room, job_valid, post;
+  logic       decide, want_small, want_large, wait_pool, room, keep, jobs_room, job_valid, post, merge;
   logic [9:0] left_q;
   logic [4:0] tail_q;
   rx_drop_e   reason;
@@ -97,7 +100,7 @@ module sluice_rx_deliver
   logic [PmAddrW-1:0] start_addr;
   sluice_stream_fifo #(.Width($bits(job_t)), .Depth(Ahead)) u_jobs (
     .clk_i, .rst_ni, .in_valid_i(decide && keep), .in_ready_o(jobs_room), .in_data_i(job_in),
-    .out_valid_o(job_valid), .out_ready_i(post), .out_data_o(job), .count_o(jobs_count)
+    .out_valid_o(job_valid), .out_ready_i(post || merge), .out_data_o(job), .count_o(jobs_count)
   );
   sluice_stream_fifo #(.Width(PmAddrW), .Depth(Ahead)) u_starts (
     .clk_i, .rst_ni, .in_valid_i(decide && keep), .in_ready_o(starts_room), .in_data_i(job_in.addr),
@@ -152,33 +155,51 @@ module sluice_rx_deliver
   assign pm_req_o = '{req: row_valid, we: 1'b1, row: row, be: row_be, wdata: row_data};
 
   // ---- descriptor: when the last row is in memory ----
-  logic [2:0] written_q; // frames in memory whose descriptor has not left
-  logic       frame_written, job_room;
+  localparam logic [7:0] TcpAck = 8'h10;
+
+  logic [2:0]  written_q;           // frames in memory whose descriptor has not left
+  logic        have_q, offered_q;   // a descriptor is there, and was offered
+  logic        frame_written, job_room, lag, may_wait, job_pure, held_pure, same_flow, replaces;
+  logic [31:0] news;
   assign frame_written = row_valid && row_last && pm_rsp_i.gnt;
   assign job_room      = desc_room_i[NumCores == 1 ? '0 : job.core[$clog2(NumCores)-1:0]];
-  assign post          = written_q != '0 && !desc_valid_o; // so the room is known after the descriptor before
-  assign give_back     = post && !job_room;
-  assign give_back_num = job.desc.buffer;
+  assign lag           = desc_lag_i[NumCores == 1 ? '0 : desc_core_o[$clog2(NumCores)-1:0]];
+  // Nothing but cumulative acknowledgments of one connection, and the later one acknowledges more: a duplicate is none.
+  assign job_pure      = job.desc.tcp_flags == TcpAck && job.desc.payload_len == '0 && !job.desc.flags.tcp_options;
+  assign held_pure     = desc_o.flags.tcp && desc_o.tcp_flags == TcpAck && desc_o.payload_len == '0 && !desc_o.flags.tcp_options;
+  assign same_flow     = {job.desc.flow_hash, job.desc.src_port, job.desc.dst_port, job.desc.src_ip4, job.desc.dst_ip4, job.desc.vlan} ==
+                         {desc_o.flow_hash, desc_o.src_port, desc_o.dst_port, desc_o.src_ip4, desc_o.dst_ip4, desc_o.vlan};
+  assign news          = job.desc.ack - desc_o.ack;
+  assign replaces      = job_pure && same_flow && job.desc.flags == desc_o.flags && job.desc.seq == desc_o.seq &&
+                         news != '0 && !news[31];
+  assign may_wait      = lag && held_pure && (written_q == '0 || replaces);
+  assign desc_valid_o  = have_q && (offered_q || !may_wait);
+  assign merge         = have_q && !desc_valid_o && written_q != '0;
+  assign post          = written_q != '0 && !have_q; // so the room is known after the descriptor before
+  assign give_back     = merge || (post && !job_room);
+  assign give_back_num = merge ? desc_o.buffer : job.desc.buffer;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      written_q    <= '0;
-      desc_valid_o <= 1'b0;
-      cnt_frame_o  <= 1'b0;
-      cnt_drop_o   <= '0;
-    end else begin
-      written_q <= written_q + 3'(frame_written) - 3'(post);
-      if (desc_valid_o) desc_valid_o <= !desc_ready_i;
-      else              desc_valid_o <= post && job_room;
-      cnt_frame_o <= post && job_room;
+      written_q   <= '0;
+      have_q      <= 1'b0;
+      offered_q   <= 1'b0;
+      cnt_frame_o <= 1'b0;
       cnt_drop_o  <= '0;
-      if (decide && !keep) cnt_drop_o[reason] <= 1'b1;
-      if (give_back)       cnt_drop_o[DropQueueFull] <= 1'b1;
+    end else begin
+      written_q <= written_q + 3'(frame_written) - 3'(post || merge);
+      offered_q <= desc_valid_o && !desc_ready_i;
+      if (have_q) have_q <= !(desc_valid_o && desc_ready_i);
+      else        have_q <= post && job_room;
+      cnt_frame_o <= merge || (post && job_room);
+      cnt_drop_o  <= '0;
+      if (decide && !keep)   cnt_drop_o[reason] <= 1'b1;
+      if (post && !job_room) cnt_drop_o[DropQueueFull] <= 1'b1;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (post) begin
+    if (post || merge) begin
       desc_o      <= job.desc;
       desc_core_o <= job.core;
       cnt_bytes_o <= job.desc.frame_len;
@@ -189,7 +210,7 @@ module sluice_rx_deliver
   assign unused = ^{jobs_count, starts_count, starts_room, start_valid, job_valid, pm_rsp_i.rvalid, pm_rsp_i.rdata, job.addr};
 
   `SLUICE_ASSERT(SkidFits, in_flight_q |-> skid_fits)
-  `SLUICE_ASSERT(PostHasJob, post |-> job_valid)
+  `SLUICE_ASSERT(PostHasJob, post || merge |-> job_valid)
   `SLUICE_ASSERT(StartIsKnown, word_valid |-> start_valid)
   `SLUICE_ASSERT_STATIC(PoolsArePowersOfTwo, RxSmallCount == (1 << SmallW) && RxLargeCount == (1 << LargeW))
 endmodule : sluice_rx_deliver

@@ -143,7 +143,7 @@ module sluice_uncore
 
   // ---- jobs, mail, deliveries ----------------------------------------------------------------------------------------------
 
-  logic [NumCores-1:0] req[3], gnt[3], mail_refused, rx_popped, mail_popped, desc_room;
+  logic [NumCores-1:0] req[3], gnt[3], mail_refused, rx_popped, mail_popped, desc_room, desc_lag;
   logic                tx_job_valid, tx_job_ready, mv_job_valid, mv_job_ready, mail_valid, mail_ready;
   logic [CoreW-1:0]    tx_job_core, mv_job_core, mail_to, desc_core, tx_done_core, mv_done_core;
   logic [511:0]        tx_job, mv_job;
@@ -181,8 +181,8 @@ module sluice_uncore
   );
   sluice_deliver #(.NumCores(NumCores)) u_deliver (
     .clk_i, .rst_ni(run_n_q), .desc_valid_i(desc_valid), .desc_ready_o(desc_ready), .desc_core_i(desc_core), .desc_i(desc),
-    .desc_room_o(desc_room), .rx_popped_i(rx_popped), .mail_valid_i(mail_valid), .mail_ready_o(mail_ready),
-    .mail_to_i(mail_to), .mail_i(mail), .done_valid_i(mv_done), .done_ready_o(mv_done_ready),
+    .desc_room_o(desc_room), .desc_lag_o(desc_lag), .rx_popped_i(rx_popped), .mail_valid_i(mail_valid),
+    .mail_ready_o(mail_ready), .mail_to_i(mail_to), .mail_i(mail), .done_valid_i(mv_done), .done_ready_o(mv_done_ready),
     .done_core_i(mv_done_core), .done_i(mv_done_what), .in_valid_o, .in_kind_o, .in_data_o
   );
 
@@ -202,8 +202,8 @@ module sluice_uncore
   sluice_rx #(.NumCores(NumCores)) u_rx (
     .clk_i, .rst_ni(run_n_q), .rx_valid_i, .rx_data_i, .rx_keep_i, .rx_last_i,
     .pm_req_o(pm_req[PmPortRx]), .pm_rsp_i(pm_rsp[PmPortRx]), .cfg_mac_i(mac), .time_us_i(time_us_o[31:0]),
-    .steer_index_o(steer_index), .steer_core_i(steer_core), .desc_room_i(desc_room), .desc_valid_o(desc_valid),
-    .desc_ready_i(desc_ready), .desc_core_o(desc_core), .desc_o(desc),
+    .steer_index_o(steer_index), .steer_core_i(steer_core), .desc_room_i(desc_room), .desc_lag_i(desc_lag),
+    .desc_valid_o(desc_valid), .desc_ready_i(desc_ready), .desc_core_o(desc_core), .desc_o(desc),
     .free_valid_i(side_req && side_we && side_class == BusRxFree), .free_ready_o(free_ready),
     .free_buf_i(side_wdata[11:0]), .cnt_frame_o(cnt_rx), .cnt_bytes_o(cnt_rx_bytes), .cnt_drop_o(cnt_drop),
     .cnt_pause_o(cnt_pause), .pause_quanta_o(pause_quanta)

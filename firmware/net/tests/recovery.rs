@@ -105,6 +105,70 @@ fn a_gap_is_reported_at_once_with_the_latest_block_first() {
 }
 
 #[test]
+fn a_peer_without_sack_gets_a_duplicate_for_each_segment_of_a_burst() {
+    let mut s = Script::new(|_| {});
+    let (id, ours) = s.open(false);
+    let at = |i: u32| FIRST.wrapping_add(i * 1000);
+    let put = |s: &mut Script, range: std::ops::Range<u32>| {
+        for i in range {
+            s.put(&Seg::new(ACK, at(i), ours).data(&[i as u8; 1000]));
+        }
+    };
+    let acks = |s: &mut Script| s.all().iter().map(|m| m.ack).collect::<Vec<_>>();
+    // All in one pass of the loop: the first in order, the second lost.
+    put(&mut s, 0..1);
+    put(&mut s, 2..6);
+    assert_eq!(
+        acks(&mut s),
+        [at(1); 5],
+        "news once, then a duplicate for each"
+    );
+    // In the next pass there is no news.
+    put(&mut s, 6..9);
+    assert_eq!(acks(&mut s), [at(1); 3]);
+    // Filled before the pass ends: nothing is missing any more.
+    put(&mut s, 9..12);
+    put(&mut s, 1..2);
+    assert_eq!(acks(&mut s), [at(12)]);
+    assert_eq!(s.read(id).len(), 12_000);
+    s.wait(10_000);
+    s.none();
+}
+
+#[test]
+fn duplicates_are_sent_while_data_goes_out_and_the_engine_is_busy() {
+    let mut s = Script::new(|_| {});
+    let (id, ours) = s.open(false);
+    for i in 1..4 {
+        s.put(&Seg::new(ACK, FIRST.wrapping_add(i * 1000), ours).data(&[1; 1000]));
+    }
+    s.send(id, b"answer", 1);
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        s.card.job_room = 1;
+        sent.extend(s.all());
+    }
+    let bare = sent.iter().filter(|m| m.data.is_empty() && m.ack == FIRST);
+    assert_eq!((sent.len(), bare.count()), (4, 3), "{sent:#?}");
+    s.card.job_room = u32::MAX;
+    s.none();
+}
+
+#[test]
+fn a_peer_with_sack_that_only_counts_gets_three_duplicates() {
+    let mut s = Script::new(|_| {});
+    let (_, ours) = s.open(true);
+    let at = |i: u32| FIRST.wrapping_add(i * 100);
+    for i in [0, 2, 3, 4, 5, 6, 7] {
+        s.put(&Seg::new(ACK, at(i), ours).data(&[i as u8; 100]));
+    }
+    let acks = s.all();
+    assert_eq!(acks.len(), 4);
+    let same = |m: &Seg| m.ack == at(1) && m.sack() == [(at(2), at(8))];
+    assert!(acks.iter().all(same), "{acks:#?}");
+}
+
+#[test]
 fn old_data_is_reported_as_duplicate() {
     let mut s = Script::new(|_| {});
     let (_, ours) = s.open(true);
@@ -271,6 +335,153 @@ fn a_lost_tail_is_probed_before_the_timeout() {
     );
     let stats = s.tcp.stats();
     assert_eq!((stats.probes, stats.timeouts), (1, 0));
+}
+
+/// A connection with timestamps whose round trip is known to be 300 µs, and the peer's clock of timestamps.
+fn with_timestamps() -> (Script, sluice_net::ConnId, u32) {
+    let mut s = Script::new(|_| {});
+    let options = Options {
+        mss: Some(1000),
+        sack_permitted: true,
+        timestamps: Some((1, 0)),
+        ..Options::default()
+    };
+    let (id, ours) = s.open_from(PEER_PORT, options);
+    let mut at = ours;
+    for _ in 0..10 {
+        s.send(id, &[7; 100], 1);
+        let sent = s.one();
+        at = at.wrapping_add(100);
+        s.wait(300);
+        s.put(&Seg::new(ACK, FIRST, at).options(echo(&sent)));
+    }
+    (s, id, at)
+}
+
+/// Timestamps of an acknowledgment that `seg` causes.
+fn echo(seg: &Seg) -> Options {
+    let (value, _) = seg.options.timestamps.expect("they are used");
+    Options {
+        timestamps: Some((1, value)),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_peer_that_answers_late_is_not_probed_for_ever() {
+    let (mut s, id, mut at) = with_timestamps();
+    // Delayed acknowledgments by a guest that is slow besides, and quick ones between them.
+    for _ in 0..50 {
+        for delay in [80_000, 300, 300] {
+            s.send(id, &[7; 100], 1);
+            let sent = s.one();
+            at = at.wrapping_add(100);
+            s.wait(delay);
+            s.put(&Seg::new(ACK, FIRST, at).options(echo(&sent)));
+            // The peer tells of the duplicate when the probe arrives.
+            for probe in s.all() {
+                let mut options = sack(&[(probe.seq, at)]);
+                options.timestamps = echo(&probe).timestamps;
+                s.put(&Seg::new(ACK, FIRST, at).options(options));
+            }
+        }
+    }
+    let stats = s.tcp.stats();
+    assert_eq!(
+        (stats.probes, stats.probes_early, stats.timeouts),
+        (1, 1, 0)
+    );
+}
+
+#[test]
+fn without_timestamps_the_report_of_a_duplicate_tells_that_a_probe_came_early() {
+    let mut s = Script::new(|_| {});
+    let (id, ours) = s.open(true);
+    let mut at = ours;
+    for delay in [300, 80_000, 80_000, 80_000] {
+        s.send(id, &[7; 100], 1);
+        s.one();
+        at = at.wrapping_add(100);
+        s.wait(delay);
+        s.put(&Seg::new(ACK, FIRST, at));
+        for probe in s.all() {
+            let options = sack(&[(probe.seq, at)]);
+            s.put(&Seg::new(ACK, FIRST, at).options(options));
+        }
+    }
+    let stats = s.tcp.stats();
+    assert_eq!((stats.probes, stats.probes_early), (1, 1));
+}
+
+#[test]
+fn a_probe_that_was_needed_makes_the_next_one_no_later() {
+    let (mut s, id, mut at) = with_timestamps();
+    for _ in 0..4 {
+        s.send(id, &[7; 2500], 1);
+        assert_eq!(s.all().len(), 3);
+        at = at.wrapping_add(2500);
+        // All three lost, then the probe is not.
+        s.wait(4_000);
+        let probe = s.one();
+        let mut options = sack(&[(probe.seq, at)]);
+        options.timestamps = echo(&probe).timestamps;
+        s.put(&Seg::new(ACK, FIRST, at.wrapping_sub(2500)).options(options));
+        let again = s.all();
+        let lost = again.iter().map(|m| m.data.len()).sum::<usize>();
+        assert_eq!(probe.seq, again[0].seq.wrapping_add(lost as u32));
+        s.wait(300);
+        s.put(&Seg::new(ACK, FIRST, at).options(echo(&again[0])));
+    }
+    let stats = s.tcp.stats();
+    assert_eq!(
+        (stats.probes, stats.probes_early, stats.timeouts),
+        (4, 0, 0)
+    );
+}
+
+#[test]
+fn a_lost_answer_is_probed_even_by_one_who_has_learnt_patience() {
+    let (mut s, id, mut at) = with_timestamps();
+    let mut send = |s: &mut Script| {
+        s.send(id, &[7; 2000], 1);
+        at = at.wrapping_add(2000);
+        (s.all(), at)
+    };
+    // Once late, 10 ms.
+    let (sent, end) = send(&mut s);
+    s.wait(10_000);
+    s.put(&Seg::new(ACK, FIRST, end).options(echo(&sent[1])));
+    s.all();
+    assert_eq!(s.tcp.stats().probes_early, 1);
+    // Then the probe is needed: afterwards patience is as before.
+    let (_, end) = send(&mut s);
+    s.wait(6_000);
+    s.none();
+    s.wait(2_000);
+    let probe = s.one();
+    s.put(&Seg::new(ACK, FIRST, end).options(echo(&probe)));
+    send(&mut s);
+    s.wait(6_000);
+    assert_eq!(s.all().len(), 1);
+    let stats = s.tcp.stats();
+    assert_eq!((stats.probes, stats.probes_early), (3, 1));
+}
+
+#[test]
+fn new_data_starts_the_probe_timer_anew() {
+    let (mut s, id, at) = with_timestamps();
+    // One segment waits for its acknowledgment, which the peer delays.
+    s.send(id, &[7; 100], 1);
+    s.one();
+    s.wait(61_000);
+    s.send(id, &[7; 100], 1);
+    s.one();
+    // RFC 8985, section 7.2: counted from the second.
+    s.wait(3_000);
+    s.none();
+    s.wait(60_500);
+    assert_eq!(s.one().seq, at);
+    assert_eq!(s.tcp.stats().probes, 1);
 }
 
 #[test]

@@ -139,6 +139,21 @@ impl Recipe {
         frame
     }
 
+    /// Makes the checksums of a frame right again that was changed after it was built.
+    pub fn mend(&self, frame: &mut [u8]) {
+        let (l3, l4) = (self.l3(), self.l4());
+        if !self.v6 {
+            put16(frame, l3 + 10, 0);
+        }
+        let addresses = if self.v6 {
+            l3 + 8..l3 + 40
+        } else {
+            l3 + 12..l3 + 20
+        };
+        let pseudo = frame[addresses].to_vec();
+        self.fill_sums(frame, l3, l4, &pseudo);
+    }
+
     fn l4_bytes(&self, random: &mut Random) -> Vec<u8> {
         let mut l4 = random.fill(match self.protocol {
             6 => 20,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use sluice_benches::{
     bench::Bench,
     ffi::Port,
-    frames::{OWN_MAC, Recipe, put16},
+    frames::{OWN_MAC, Recipe, put16, put32},
     memory::{PmPort, SIZE},
     random::Random,
     rx_model::{DROPS, Drop, Words, judge},
@@ -27,6 +27,8 @@ struct Rig {
     keep: Option<usize>,
     /// Cores whose queue has room.
     room: u64,
+    /// Cores that are behind.
+    lag: u64,
     held: VecDeque<u32>,
     out: Vec<bool>,
     counted: [u64; DROPS],
@@ -53,6 +55,7 @@ struct Ports {
     index: Port,
     core: Port,
     room: Port,
+    lag: Port,
     desc_valid: Port,
     desc_ready: Port,
     desc_core: Port,
@@ -93,6 +96,7 @@ impl Rig {
             index: b.port("steer_index_o"),
             core: b.port("steer_core_i"),
             room: b.port("desc_room_i"),
+            lag: b.port("desc_lag_i"),
             desc_valid: b.port("desc_valid_o"),
             desc_ready: b.port("desc_ready_i"),
             desc_core: b.port("desc_core_o"),
@@ -115,6 +119,7 @@ impl Rig {
             desc_percent: 100,
             keep: Some(0),
             room: 3,
+            lag: 0,
             held: VecDeque::new(),
             out: vec![false; (SMALL + LARGE) as usize],
             counted: [0; DROPS],
@@ -142,6 +147,7 @@ impl Rig {
         self.index = b.get(p.index);
         b.set(p.time, b.clock / 250);
         b.set(p.room, self.room);
+        b.set(p.lag, self.lag);
         b.set(p.valid, u64::from(beat.is_some()));
         if let Some((bytes, last)) = beat {
             let mut padded = random.fill(16); // lanes beyond the end hold anything
@@ -582,4 +588,109 @@ fn a_pause_frame_reports_its_time() {
     rig.send(&mut random, &frame);
     rig.drain(&mut random);
     assert_eq!((rig.pauses, rig.bench.get(rig.p.quanta)), (2, 0x1234));
+}
+
+/// A segment of one connection with timestamps; its checksum is right.
+fn segment(
+    random: &mut Random,
+    v6: bool,
+    port: u16,
+    ack: u32,
+    flags: u8,
+    payload: usize,
+) -> Vec<u8> {
+    let recipe = Recipe {
+        mac: OWN_MAC,
+        vlan: None,
+        v6,
+        ip_options: 0,
+        tos: 0,
+        protocol: 6,
+        tcp_options: vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
+        payload: random.fill(payload),
+        padding: 0,
+    };
+    let mut frame = recipe.build(random);
+    let (l3, l4) = (recipe.l3(), recipe.l4());
+    let addresses = if v6 {
+        l3 + 8..l3 + 40
+    } else {
+        l3 + 12..l3 + 20
+    };
+    frame[addresses].fill(7);
+    put16(&mut frame, l4, usize::from(port));
+    put16(&mut frame, l4 + 2, 4420);
+    frame[l4 + 4..l4 + 8].fill(9);
+    put32(&mut frame, l4 + 8, ack);
+    frame[l4 + 13] = flags;
+    recipe.mend(&mut frame);
+    frame
+}
+
+const ACK: u8 = 0x10;
+
+#[test]
+fn acknowledgments_for_a_core_that_is_behind_become_one() {
+    for v6 in [false, true] {
+        let mut random = Random::new(41);
+        let mut rig = Rig::new(100);
+        (rig.lag, rig.keep) = (3, Some(4));
+        rig.wire_percent = 75; // as with the gaps between frames
+        let near_wrap = 0xFFFF_F000_u32;
+        for n in 0..5000_u32 {
+            let ack = near_wrap.wrapping_add(n * 2920);
+            let frame = segment(&mut random, v6, 1000, ack, ACK, 0);
+            rig.send(&mut random, &frame);
+        }
+        rig.drain_short(&mut random);
+        assert!(rig.delivered.is_empty(), "it waits");
+        rig.lag = 0;
+        rig.drain_short(&mut random);
+        let acks: Vec<u32> = rig.delivered.iter().map(|d| d.words[6]).collect();
+        assert_eq!(acks, [near_wrap.wrapping_add(4999 * 2920)]);
+        assert_eq!((rig.frames.0, rig.counted), (5000, [0; DROPS]));
+        // All buffers but that one are back: as many frames as there are buffers still find one.
+        rig.keep = None;
+        let frame = rig.plain(&mut random, 60);
+        for _ in 0..SMALL + LARGE {
+            rig.send(&mut random, &frame);
+            rig.drain_short(&mut random);
+        }
+        assert_eq!(rig.counted[Drop::NoBuffer as usize], 1);
+    }
+}
+
+#[test]
+fn what_is_more_than_an_acknowledgment_is_not_merged_and_stays_in_order() {
+    let mut random = Random::new(42);
+    for lag in [0, 3] {
+        let mut rig = Rig::new(100);
+        rig.lag = lag;
+        let kinds = [
+            (1000, 100, ACK, 0),
+            (1000, 200, ACK, 0), // replaces the one before
+            (1000, 200, ACK, 0), // a duplicate counts
+            (1000, 150, ACK, 0), // older
+            (1000, 300, ACK, 5), // data
+            (1000, 400, ACK, 0),
+            (1001, 500, ACK, 0),        // another connection
+            (1000, 600, ACK | 1, 0),    // FIN
+            (1000, 700, ACK | 0x40, 0), // ECE
+            (1000, 800, ACK, 0),
+            (1000, 900, ACK, 0),  // replaces
+            (1000, 1000, ACK, 0), // replaces
+        ];
+        for (port, ack, flags, payload) in kinds {
+            let frame = segment(&mut random, false, port, ack, flags, payload);
+            rig.send(&mut random, &frame);
+            rig.drain_short(&mut random);
+        }
+        rig.lag = 0;
+        rig.drain_short(&mut random);
+        let acks: Vec<u32> = rig.delivered.iter().map(|d| d.words[6]).collect();
+        let all = [100, 200, 200, 150, 300, 400, 500, 600, 700, 800, 900, 1000];
+        let some = [200, 200, 150, 300, 400, 500, 600, 700, 1000];
+        let want: &[u32] = if lag == 0 { &all } else { &some };
+        assert_eq!(acks, want);
+    }
 }

@@ -6,5 +6,5 @@
 mod rx;
 mod tx;
 
-pub use rx::{DropReason, MAX_FRAME, parse};
+pub use rx::{DropReason, MAX_FRAME, merges, parse};
 pub use tx::transmit;

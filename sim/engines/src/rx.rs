@@ -49,6 +49,25 @@ impl DropReason {
     pub const COUNT: usize = Self::L4Header as usize + 1;
 }
 
+/// While a core is behind, `later` takes the place of `earlier`: both are nothing but acknowledgments of one connection, and
+/// `later` acknowledges more.
+#[must_use]
+pub fn merges(earlier: &RxDesc, later: &RxDesc) -> bool {
+    let pure = |d: &RxDesc| {
+        d.flags.has(RxFlags::TCP)
+            && !d.flags.has(RxFlags::TCP_OPTIONS)
+            && d.tcp_flags == tcp::ACK
+            && d.payload_len == 0
+    };
+    let flow = |d: &RxDesc| (d.flow_hash, d.src_port, d.dst_port, d.src_ip4, d.dst_ip4);
+    let news = later.ack.wrapping_sub(earlier.ack) as i32;
+    pure(earlier)
+        && pure(later)
+        && flow(earlier) == flow(later)
+        && (earlier.flags, earlier.vlan, earlier.seq) == (later.flags, later.vlan, later.seq)
+        && news > 0
+}
+
 /// Parses a frame as the engine does. `buf` is where the caller stored it, `time_us` the arrival time.
 ///
 /// # Errors

@@ -8,7 +8,33 @@ use sluice_wire::nvme::{Status, cns, feature};
 
 use crate::common::{Bench, MS, NQN, On, mix, target, to_demo};
 
-crate::on_both_cards! { deep_mixed_large_commands_on_one_connection_do_not_deadlock }
+crate::on_both_cards! {
+    acknowledgments_of_large_reads_do_not_crowd_out_commands,
+    deep_mixed_large_commands_on_one_connection_do_not_deadlock,
+}
+
+/// A host with room for a megabyte acknowledges every second segment of eight 128 KiB reads: more than a core can take in
+/// that time, and more than its queue holds.
+fn acknowledgments_of_large_reads_do_not_crowd_out_commands(on: &On) {
+    let mut bench = Bench::new("large-reads", on);
+    let host = bench.add(&Config {
+        tcp_buffer: 4 << 20,
+        ..Config::numbered(1)
+    });
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let load = mix(&controller, &namespaces[0], 131_072, 8, on.ios(480));
+    let reads = WorkloadConfig {
+        read_percent: 100,
+        sequential: true,
+        ..load
+    };
+    let stats = bench.load(vec![(host, reads)]);
+    assert_eq!(stats[0].errors, [""; 0]);
+    assert_eq!(bench.dropped_frames(), 0);
+    let slowest = u64::from(stats[0].percentile(100));
+    assert!(slowest < 5 * MS, "no timeouts: {slowest} clocks");
+    bench.check_capture();
+}
 
 fn deep_mixed_large_commands_on_one_connection_do_not_deadlock(on: &On) {
     let mut bench = Bench::new("deep-mixed", on);

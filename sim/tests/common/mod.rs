@@ -344,12 +344,13 @@ impl Bench {
             .collect()
     }
 
-    /// One host's load, all of it verified.
+    /// One host's load, all of it verified. A short one may read nothing that was written before.
     pub fn verified(&mut self, host: usize, load: WorkloadConfig) -> Stats {
+        let short = load.ios < 50;
         let stats = self.load(vec![(host, load)]).remove(0);
         assert_eq!(stats.errors, [""; 0], "{}: host {host}", self.name);
         assert!(
-            stats.verified_bytes > 0,
+            short || stats.verified_bytes > 0,
             "{}: host {host}: nothing was verified",
             self.name
         );

@@ -11,8 +11,10 @@ use crate::Config;
 use sluice_hal::Micros;
 use sluice_wire::tcp;
 
+/// The probe timeout's allowances grow at most by two to this power: to 16 and 496 ms.
+const MOST_PATIENCE: u8 = 3;
 /// Duplicate acknowledgments that mean a loss.
-const DUP_THRESHOLD: u8 = 3;
+pub(super) const DUP_THRESHOLD: u8 = 3;
 
 impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS, CHUNKS> {
     /// Processes the acknowledgment of a segment off the fast path. False if the segment is to be dropped, or the
@@ -32,7 +34,12 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             0
         };
         let forward = after(seg.ack, conn.snd_una);
+        if conn.has(flag::PROBE_OPEN) {
+            self.judge_probe(c, seg, forward);
+        }
+        let conn = &mut self.conns[c];
         let was_recovering = conn.has(flag::RECOVERING);
+        let answered = news != 0 && conn.has(flag::PROBED);
         if !forward && seg.ack == conn.snd_una && conn.in_flight() != 0 {
             let window = u32::from(seg.window) << conn.snd_shift;
             let plain = seg.seq_len() == 0 && window == conn.snd_wnd && window != 0;
@@ -45,11 +52,37 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.common.acknowledge(c, &mut self.conns[c], seg.ack, now);
         }
         self.take_ece(c, seg);
+        if answered {
+            self.lose_before_probe(c, now);
+        }
         self.find_losses(c, news != 0, was_recovering, now);
         if self.conns[c].unsent() != 0 || self.conns[c].fin_waits() {
             self.common.dirty.push(c);
         }
         self.after_fin_acked(c, now)
+    }
+
+    /// Was the last probe needed? The timestamp echo tells whether the acknowledgment is for what was sent before (RFC 3522,
+    /// section 3.2), a duplicate report says that the peer had it already (RFC 8985, section 7.4.2). Who answers late is given
+    /// more time from then on, who lost something less.
+    #[cold]
+    fn judge_probe(&mut self, c: usize, seg: &Segment, forward: bool) {
+        let conn = &mut self.conns[c];
+        let echo = seg.options.timestamps.filter(|_| conn.has(flag::TS));
+        let early = match echo {
+            Some((_, echo)) if forward => before(echo, conn.rtx_at),
+            _ if conn.has(flag::SACK) && reports_duplicate(seg) => true,
+            _ => return,
+        };
+        conn.clear(flag::PROBE_OPEN);
+        if early {
+            conn.patience = (conn.patience + 1).min(MOST_PATIENCE);
+            self.common.stats.probes_early += 1;
+        } else {
+            conn.patience = conn.patience.saturating_sub(1);
+            // Sent twice: no round trip can be told from it.
+            conn.clear(flag::RTT_TIMING);
+        }
     }
 
     /// Window update (RFC 9293, section 3.10.7.4, fifth step).
@@ -110,17 +143,35 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             }
             self.common.dirty.push(c);
         } else if after(lost, conn.snd_una) {
-            let reduced = conn.take(flag::CWR_WINDOW);
-            start_recovery(conn, flag::RECOVERY, now);
-            conn.lost_until = lost;
-            if !reduced {
-                conn.cubic.on_congestion(conn.mss32());
-                conn.set(flag::CWR_DUE);
-            }
-            self.common.stats.recoveries += 1;
-            self.common.arm_retransmission(c, &mut self.conns[c], now);
-            self.common.dirty.push(c);
+            self.recover(c, lost, now);
         }
+    }
+
+    /// Something was reported behind a gap after the tail was probed: what is missing was sent at least a probe timeout ago and
+    /// is lost, however little was reported (RFC 8985, section 6.2, step 5; three segments will not come).
+    #[cold]
+    fn lose_before_probe(&mut self, c: usize, now: Micros) {
+        let conn = &self.conns[c];
+        let last = conn.sacked.ranges().last().map_or(conn.snd_una, |r| r.left);
+        if !conn.has(flag::RECOVERING) && after(last, conn.snd_una) {
+            self.recover(c, last, now);
+        }
+    }
+
+    /// Begins fast recovery of what is lost before `lost`.
+    #[inline(never)]
+    fn recover(&mut self, c: usize, lost: u32, now: Micros) {
+        let conn = &mut self.conns[c];
+        let reduced = conn.take(flag::CWR_WINDOW);
+        start_recovery(conn, flag::RECOVERY, now);
+        conn.lost_until = lost;
+        if !reduced {
+            conn.cubic.on_congestion(conn.mss32());
+            conn.set(flag::CWR_DUE);
+        }
+        self.common.stats.recoveries += 1;
+        self.common.arm_retransmission(c, &mut self.conns[c], now);
+        self.common.dirty.push(c);
     }
 
     /// What the acknowledgment of our FIN does. False if the connection ended.
@@ -184,6 +235,16 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         }
         None
     }
+}
+
+/// The first block reports what is acknowledged already (RFC 2883, section 4).
+fn reports_duplicate(seg: &Segment) -> bool {
+    let first = seg
+        .options
+        .sack
+        .first()
+        .filter(|_| seg.options.sack_len != 0);
+    first.is_some_and(|block| before(block.left, block.right) && !after(block.right, seg.ack))
 }
 
 /// Enters the SACK blocks of a segment; returns the bytes that are news. Blocks that make no sense are skipped, a
@@ -260,7 +321,8 @@ fn first_hole_end(conn: &Conn) -> u32 {
 
 /// `kind` is RECOVERY or LOSS.
 pub(super) fn start_recovery(conn: &mut Conn, kind: u32, now: Micros) {
-    conn.clear(flag::RECOVERING | flag::RTT_TIMING | flag::TIMER_PROBE | flag::PROBE_DUE);
+    conn.clear(flag::RECOVERING | flag::RTT_TIMING | flag::TIMER_PROBE);
+    conn.clear(flag::PROBE_DUE | flag::PROBE_OPEN);
     conn.set(kind | flag::RTX_FORCE);
     conn.recover = conn.snd_nxt;
     conn.rtx_nxt = conn.snd_una;

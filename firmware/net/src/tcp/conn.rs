@@ -108,9 +108,11 @@ pub mod flag {
     pub const DSACK: u32 = 1 << 27;
     /// The application has taken the Closed event, or never knew the connection.
     pub const GONE: u32 = 1 << 28;
+    /// It is not known yet whether the last probe was needed.
+    pub const PROBE_OPEN: u32 = 1 << 29;
 
     /// Any of these sends segments down the slow path.
-    pub const SLOW: u32 = PEER_FIN | RECOVERY | LOSS | CWR_WINDOW;
+    pub const SLOW: u32 = PEER_FIN | RECOVERY | LOSS | CWR_WINDOW | PROBED;
     /// Loss recovery of either kind.
     pub const RECOVERING: u32 = RECOVERY | LOSS;
     /// Work for the transmitter besides queued payload and plain acknowledgments.
@@ -188,6 +190,10 @@ pub struct Conn {
     pub dupacks: u8,
     /// Keep-alive probes without an answer.
     pub silent: u8,
+    /// How often the probe timeout is doubled, since probes came too early.
+    pub patience: u8,
+    /// Acknowledgments owed beside the one that [`flag::ACK_NOW`] stands for.
+    pub more_acks: u8,
 
     /// SND.UNA.
     pub snd_una: u32,
@@ -222,7 +228,7 @@ pub struct Conn {
     pub rtx_nxt: u32,
     /// Lost up to here, except what the scoreboard has.
     pub lost_until: u32,
-    /// When the first hole was sent again.
+    /// When the first hole was sent again; while [`flag::PROBE_OPEN`], the timestamp that the probe carried.
     pub rtx_at: u32,
     pub sacked: Scoreboard,
 
@@ -255,6 +261,7 @@ pub struct Conn {
     pub t_rtx: u32,
     pub t_life: u32,
     pub last_rx: u32,
+    /// When payload was last sent.
     pub last_tx: u32,
     /// When the delayed acknowledgment is due.
     pub ack_at: u32,
@@ -287,6 +294,8 @@ impl Conn {
         backoff: 0,
         dupacks: 0,
         silent: 0,
+        patience: 0,
+        more_acks: 0,
         snd_una: 0,
         snd_nxt: 0,
         snd_end: 0,

@@ -3,7 +3,7 @@
 //! (SYN, cookies, active open), `output`, `frame` (headers made by the core), `timer`.
 //!
 //! Deliberate deviations: the least RTO is below RFC 6298's second; a tail loss that a probe repaired does not reduce
-//! the window (RFC 8985, section 7.4); loss detection is RFC 6675 with a check for lost retransmissions by time, not RACK;
+//! the window (RFC 8985, section 7.4); loss detection is RFC 6675 with a check by time for lost retransmissions and for what an answered probe left missing, not RACK;
 //! a segment in order that finds no place is dropped (it will be sent again), since it cannot be copied together.
 
 mod ack;

@@ -58,7 +58,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
                 }
             }
         }
-        if conn.has(flag::ACK_NOW) {
+        while conn.has(flag::ACK_NOW) {
             self.common.send_ack(c, conn, now, link)?;
         }
         Ok(())
@@ -81,7 +81,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.send_bare(c, seq, now, link)?;
             self.conns[c].clear(flag::KEEPALIVE_DUE);
         }
-        if self.conns[c].must_report() {
+        while self.conns[c].must_report() {
             self.send_report(c, now, link)?;
         }
         if !self.conns[c].state.sends() {
@@ -101,7 +101,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     fn send_report<L: Link>(&mut self, c: usize, now: Micros, link: &mut L) -> Result<(), Busy> {
         self.send_bare(c, self.conns[c].snd_nxt, now, link)?;
         self.common.stats.acks = self.common.stats.acks.wrapping_add(1);
-        self.conns[c].clear(flag::ACK_NOW | flag::ACK_LATER | flag::DSACK);
+        acknowledgment_sent(&mut self.conns[c]);
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         };
         self.sack_blocks(c, &mut options);
         self.send_piece(c, seq, 0, &options, PmSlice::default(), link)?;
-        acknowledged(&mut self.conns[c], now);
+        acknowledged(&mut self.conns[c]);
         Ok(())
     }
 
@@ -230,7 +230,14 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             self.send_range(c, from, conn.snd_nxt, now, link)?;
             self.common.stats.probes += 1;
         }
-        self.conns[c].clear(flag::PROBE_DUE | flag::RTT_TIMING);
+        let conn = &mut self.conns[c];
+        conn.clear(flag::PROBE_DUE);
+        conn.set(flag::PROBE_OPEN);
+        match timestamps(conn, now) {
+            // The acknowledgment will tell which of the two it is for.
+            Some((value, _)) => conn.rtx_at = value,
+            None => conn.clear(flag::RTT_TIMING),
+        }
         Ok(())
     }
 
@@ -283,7 +290,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         now: Micros,
         link: &mut L,
     ) -> Result<u32, Busy> {
-        let conn = &self.conns[c];
+        let conn = &mut self.conns[c];
         let mut skip = from
             .wrapping_sub(conn.snd_una)
             .wrapping_add(conn.una_offset);
@@ -297,6 +304,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         train.gather(&self.common.chunks, (chunk, skip), want);
         let fin = conn.has(flag::FIN_SENT) && after(until, conn.snd_end) && train.total == want;
         self.common.stats.retransmits += 1;
+        conn.last_tx = now.0 as u32;
         if !conn.has(flag::ECN) {
             train.job.overrides.flags |= if fin { tcp::FIN } else { 0 };
             self.common
@@ -312,7 +320,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
             ..Options::default()
         };
         self.send_piece(c, from, flags | tcp::PSH, &options, piece, link)?;
-        acknowledged(&mut self.conns[c], now);
+        acknowledged(&mut self.conns[c]);
         Ok(piece.len + u32::from(fin))
     }
 }
@@ -427,6 +435,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
         self.post(c, conn, &mut train, now, link)?;
         self.stats.trains = self.stats.trains.wrapping_add(1);
         conn.clear(flag::CWR_DUE | flag::SMALL_DUE);
+        conn.last_tx = now.0 as u32;
         (conn.cursor, conn.cursor_offset) = next;
         conn.snd_nxt = conn.snd_nxt.wrapping_add(train.total);
         if flags & tcp::FIN != 0 {
@@ -456,7 +465,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
         let mut train = Train::new(conn.snd_nxt, 0);
         self.post(c, conn, &mut train, now, link)?;
         self.stats.acks = self.stats.acks.wrapping_add(1);
-        conn.clear(flag::ACK_NOW | flag::ACK_LATER | flag::DSACK);
+        acknowledgment_sent(conn);
         Ok(())
     }
 
@@ -502,19 +511,28 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
         job.overrides.flags |= plain_flags(conn);
         job.overrides.timestamps = timestamps(conn, now);
         link.send(job)?;
-        acknowledged(conn, now);
+        acknowledged(conn);
         Ok(())
     }
 }
 
 /// A segment went out, and with it the acknowledgment of all that was received.
 #[inline]
-fn acknowledged(conn: &mut Conn, now: Micros) {
+fn acknowledged(conn: &mut Conn) {
     conn.last_ack = conn.rcv_nxt;
-    conn.last_tx = now.0 as u32;
-    // Blocks to be reported still wait for an acknowledgment of their own.
-    if conn.ooo.head.is_none() && !conn.has(flag::DSACK) {
+    // Blocks to be reported and duplicates that a peer counts still wait for acknowledgments of their own.
+    if conn.ooo.head.is_none() && !conn.has(flag::DSACK) && conn.more_acks == 0 {
         conn.clear(flag::ACK_NOW | flag::ACK_LATER);
+    }
+}
+
+/// A segment went out whose only purpose is to acknowledge; another one is due if more are owed.
+#[inline]
+fn acknowledgment_sent(conn: &mut Conn) {
+    conn.clear(flag::ACK_NOW | flag::ACK_LATER | flag::DSACK);
+    if conn.more_acks != 0 {
+        conn.more_acks -= 1;
+        conn.set(flag::ACK_NOW);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Tcp,
+    ack::DUP_THRESHOLD,
     conn::{Conn, flag},
     input::{Buffer, Segment},
     pool::{Ref, Seg},
@@ -58,6 +59,8 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         conn.bufs += 1;
         conn.rcv_nxt = conn.rcv_nxt.wrapping_add(u32::from(node.len));
         conn.readable += u32::from(node.len);
+        // Duplicates that were not sent yet would now speak of another gap.
+        conn.more_acks = 0;
         if gap {
             self.close_gap(c);
             self.ack_now(c);
@@ -107,7 +110,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
     /// Keeps a segment beyond a gap, cut to what is not there yet. What came first stays (a second version of the same
     /// bytes never replaces it), except that a segment which covers whole others takes their place.
     fn receive_later(&mut self, c: usize, mut node: Seg) -> Buffer {
-        self.ack_now(c);
+        self.duplicate_ack(c);
         let conn = &self.conns[c];
         let scarce =
             self.common.segs.room() < SEGS / 4 || conn.bufs >= self.common.cfg.bufs_per_conn;
@@ -197,6 +200,23 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         self.common.stats.drop_duplicate += 1;
         conn.dsack = (seg.seq, earlier(end, conn.rcv_nxt));
         conn.set(flag::DSACK);
+    }
+
+    /// "A TCP receiver SHOULD send an immediate duplicate ACK when an out-of-order segment arrives" (RFC 5681, section 4.2):
+    /// one for each, since a peer may only count them. To a peer that reads SACK blocks the same ones need not be said more
+    /// than three times.
+    fn duplicate_ack(&mut self, c: usize) {
+        let conn = &mut self.conns[c];
+        // An acknowledgment that is due already, or that the next one has news for, is no duplicate for this segment.
+        if conn.has(flag::ACK_NOW) || conn.last_ack != conn.rcv_nxt {
+            let most = if conn.has(flag::SACK) {
+                DUP_THRESHOLD
+            } else {
+                u8::MAX
+            };
+            conn.more_acks = conn.more_acks.saturating_add(1).min(most);
+        }
+        self.ack_now(c);
     }
 
     pub(super) fn ack_now(&mut self, c: usize) {

@@ -49,12 +49,6 @@ impl Rtt {
         }
         self.srtt() + self.rttvar4.max(GRANULARITY)
     }
-
-    /// Probe timeout (RFC 8985, section 7.2), without the allowance for a delayed acknowledgment.
-    #[inline]
-    pub const fn pto(&self) -> u32 {
-        (self.srtt8 >> 2) + 2 * GRANULARITY
-    }
 }
 
 #[cfg(test)]

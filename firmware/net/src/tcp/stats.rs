@@ -17,6 +17,8 @@ pub struct Stats {
     pub timeouts: u32,
     /// Tail loss probes sent.
     pub probes: u32,
+    /// Of these, known to have been too early: nothing was lost.
+    pub probes_early: u32,
     /// Fast recoveries entered.
     pub recoveries: u32,
     /// Window reductions for ECN echoes.
@@ -70,6 +72,7 @@ impl Stats {
         retransmits: 0,
         timeouts: 0,
         probes: 0,
+        probes_early: 0,
         recoveries: 0,
         ecn_reductions: 0,
         accepted: 0,

@@ -11,8 +11,11 @@ use super::{
 use crate::Link;
 use sluice_hal::Micros;
 
-/// Allowance for a peer that delays the acknowledgment of a single segment (RFC 8985, section 7.2).
-const PEER_ACK_DELAY: u32 = 40_000;
+/// Allowance for a peer that delays the acknowledgment of a single segment (RFC 8985, section 7.2): the usual 40 to 50 ms, counted
+/// in ticks of up to 10 ms.
+const PEER_ACK_DELAY: u32 = 60_000;
+/// Allowance for a peer that is busy with other things.
+const PROBE_SLACK: u32 = 2_000;
 /// One connection is challenged no more often.
 const CHALLENGE_INTERVAL: u32 = 50_000;
 /// All connections together are challenged this often per [`BUDGET_PERIOD`], give or take a random part, so that no one
@@ -125,6 +128,10 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Tcp<CONNS, SEGS
         if conn.snd_wnd == 0 || conn.in_flight() == 0 {
             return self.expire_persist(c, now);
         }
+        if conn.has(flag::TIMER_PROBE) && self.common.put_off_probe(c, &mut self.conns[c], now) {
+            return;
+        }
+        let conn = &mut self.conns[c];
         if conn.take(flag::TIMER_PROBE) {
             conn.set(flag::PROBED | flag::PROBE_DUE);
             self.common.dirty.push(c);
@@ -254,8 +261,7 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
         conn.clear(flag::TIMER_PROBE);
         let calm = !conn.has(flag::RECOVERING | flag::PROBED) && conn.backoff == 0;
         if calm && conn.rtt.srtt() != 0 && conn.in_flight() != 0 && conn.snd_wnd != 0 {
-            let single = conn.in_flight() <= conn.mss32();
-            let pto = conn.rtt.pto() + if single { PEER_ACK_DELAY } else { 0 };
+            let pto = probe_timeout(conn);
             if pto < rto {
                 conn.set(flag::TIMER_PROBE);
                 delay = pto;
@@ -268,6 +274,28 @@ impl<const CONNS: usize, const SEGS: usize, const CHUNKS: usize> Common<CONNS, S
         let at = conn.t_rtx;
         self.wheel.set(c, at, now);
     }
+
+    /// "The sender SHOULD start or restart a loss probe PTO timer after transmitting new data" (RFC 8985, section 7.2): done
+    /// when the timer comes up, since that is seldom. True if data was sent meanwhile and the timer runs again.
+    #[cold]
+    fn put_off_probe(&mut self, c: usize, conn: &mut Conn, now: Micros) -> bool {
+        let due = conn.last_tx.wrapping_add(probe_timeout(conn));
+        if !before(now.0 as u32, due) {
+            return false;
+        }
+        conn.t_rtx = due;
+        conn.set(flag::TIMER_RTX);
+        self.wheel.set(c, due, now);
+        true
+    }
+}
+
+/// Probe timeout (RFC 8985, section 7.2): two round trips and what the peer may take besides, which is learnt.
+#[inline]
+fn probe_timeout(conn: &Conn) -> u32 {
+    let single = conn.in_flight() <= conn.mss32();
+    let slack = PROBE_SLACK + if single { PEER_ACK_DELAY } else { 0 };
+    2 * conn.rtt.srtt() + (slack << conn.patience)
 }
 
 fn backed_off(rto: u32, backoff: u8, max: u32) -> u32 {

@@ -174,10 +174,11 @@ fn bench(options: &BenchOptions) -> anyhow::Result<bool> {
             .map(|(name, clocks)| format!("{name} {clocks:.0}"))
             .collect();
         println!(
-            "    {}; {} payload accesses, {:.0} header loads/IO",
+            "    {}; {} payload accesses, {:.0} header loads/IO, {} frames lost",
             phases.join(", "),
             row.payload_accesses,
-            row.frame_loads_per_io
+            row.frame_loads_per_io,
+            row.lost_frames
         );
         for (function, clocks) in row.profile.iter().take(PROFILE_LINES) {
             println!("    {clocks:>8.1}  {function}");

@@ -18,6 +18,8 @@ use crate::fabric::{BusError, Clock, MAX_PAYLOAD, Port, Tlp};
 /// Queue depths of the hardware (docs/card.md, section 3).
 pub const RX_DEPTH: usize = 256;
 pub const JOB_DEPTH: usize = 16;
+/// Descriptors waiting from which on acknowledgments are merged.
+const RX_MERGE: usize = 8;
 pub const MAIL_DEPTH: usize = 16;
 /// CRC contexts per core.
 const CRC_CONTEXTS: usize = 512;
@@ -243,7 +245,20 @@ impl Shared {
         desc.buf = BufId(buf);
         let at = desc.frame().addr.0 as usize;
         self.pm_store(at, frame);
-        self.tiles[core].rx.push_back(desc);
+        self.deliver(core, desc);
+    }
+
+    /// Queues a descriptor. The hardware holds the newest one back if it may be replaced; here it is in the queue already.
+    fn deliver(&mut self, core: usize, desc: RxDesc) {
+        let queue = &mut self.tiles[core].rx;
+        let behind = queue.len() > RX_MERGE;
+        match queue.back_mut() {
+            Some(last) if behind && sluice_engines::merges(last, &desc) => {
+                let replaced = std::mem::replace(last, desc).buf;
+                self.free(replaced);
+            }
+            _ => queue.push_back(desc),
+        }
     }
 
     /// tx, mover and the posted writes of this pass.
@@ -403,5 +418,56 @@ impl Shared {
             crc,
             ok: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledgment(buf: u16, ack: u32) -> RxDesc {
+        let tuple = [0x0a00_000b_u32, 0x0a00_0002];
+        RxDesc {
+            buf: BufId(buf),
+            frame_len: 60,
+            flags: RxFlags(RxFlags::IPV4 | RxFlags::TCP | RxFlags::L4_OK),
+            l3_offset: 14,
+            l4_offset: 34,
+            payload_offset: 54,
+            payload_len: 0,
+            vlan: 0,
+            src_port: 49_152,
+            dst_port: 4420,
+            seq: 1,
+            ack,
+            tcp_flags: sluice_wire::tcp::ACK,
+            window: 1000,
+            ts_val: 0,
+            ts_ecr: 0,
+            flow_hash: 0x1234_5678,
+            src_ip4: tuple[0],
+            dst_ip4: tuple[1],
+            time_us: 0,
+        }
+    }
+
+    #[test]
+    fn a_burst_of_acknowledgments_neither_fills_the_queue_nor_keeps_buffers() {
+        let mut shared = Shared::new(2, 1);
+        let (all, _) = shared.free_buffers();
+        let put = |shared: &mut Shared, ack| {
+            let buf = shared.small.pop_front().expect("a buffer");
+            shared.deliver(1, acknowledgment(buf, ack));
+        };
+        for ack in 1..=1000 {
+            put(&mut shared, ack * 2920);
+        }
+        assert_eq!(shared.tiles[1].rx.len(), RX_MERGE + 1);
+        assert_eq!(shared.tiles[1].rx.back().map(|d| d.ack), Some(2_920_000));
+        assert_eq!(shared.free_buffers().0, all - RX_MERGE - 1);
+        // Duplicates are news of their own.
+        put(&mut shared, 2_920_000);
+        put(&mut shared, 2_920_000);
+        assert_eq!(shared.tiles[1].rx.len(), RX_MERGE + 3);
     }
 }
