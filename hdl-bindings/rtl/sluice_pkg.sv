@@ -250,9 +250,11 @@ package sluice_pkg;
     DropNoBuffer  = 4'd8,
     DropQueueFull = 4'd9,
     DropL4Header  = 4'd10,  // TCP or UDP header does not fit, or TCP data offset below 5
-    DropOverrun   = 4'd11   // the engine's own input buffer ran over
+    DropOverrun   = 4'd11,  // the engine's own input buffer ran over
+    DropRoce      = 4'd12,  // RoCE: version, opcode, IPv4 options, lengths or padding
+    DropIcrc      = 4'd13   // RoCE: ICRC
   } rx_drop_e;
-  localparam int unsigned NumRxDrops = 12;
+  localparam int unsigned NumRxDrops = 14;
 
   // ---- between a tile and the uncore ---------------------------------------------------------------------------------------
 

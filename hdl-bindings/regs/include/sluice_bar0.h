@@ -166,6 +166,10 @@
 #define SLUICE_BAR0_DROP_L4_HEADER 0x1a8u
 /* Dropped: overrun. The rx engine's input buffer ran over. */
 #define SLUICE_BAR0_DROP_OVERRUN 0x1acu
+/* Dropped: RoCE packet. To UDP port 4791, but a transport version other than 0, an unknown opcode, IPv4 options, or lengths or padding that do not fit. */
+#define SLUICE_BAR0_DROP_ROCE 0x1b0u
+/* Dropped: ICRC. RoCE packet whose invariant CRC is wrong. */
+#define SLUICE_BAR0_DROP_ICRC 0x1b4u
 /* Steering entry */
 #define SLUICE_BAR0_STEER_ENTRY 0x200u
 #define SLUICE_BAR0_STEER_ENTRY_COUNT 128u

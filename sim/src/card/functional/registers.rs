@@ -197,6 +197,8 @@ impl Registers {
             r::DROP_FRAGMENT_OFFSET => c.drops[DropReason::Fragment as usize],
             r::DROP_CHECKSUM_OFFSET => c.drops[DropReason::L4Checksum as usize],
             r::DROP_L4_HEADER_OFFSET => c.drops[DropReason::L4Header as usize],
+            r::DROP_ROCE_OFFSET => c.drops[DropReason::Roce as usize],
+            r::DROP_ICRC_OFFSET => c.drops[DropReason::Icrc as usize],
             r::DROP_NOT_FOR_US_OFFSET => c.drops[DropReason::NotOurs as usize],
             r::DROP_PAUSE_OFFSET | r::PAUSE_FRAMES_OFFSET => c.drops[DropReason::Pause as usize],
             r::DROP_NO_BUFFER_OFFSET => c.rx_no_buffer,
