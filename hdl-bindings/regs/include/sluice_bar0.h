@@ -22,6 +22,9 @@
 /* Cores can sleep until an event. */
 #define SLUICE_BAR0_FEATURES_CORE_SLEEP_SHIFT 3
 #define SLUICE_BAR0_FEATURES_CORE_SLEEP_MASK 0x8u
+/* RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets. */
+#define SLUICE_BAR0_FEATURES_ROCE_SHIFT 4
+#define SLUICE_BAR0_FEATURES_ROCE_MASK 0x10u
 /* Numbers */
 #define SLUICE_BAR0_NUMBERS 0x10u
 /* Cores, the control core included. */

@@ -2130,6 +2130,7 @@ module sluice_bar0 (
             readback_data_var[1] = 1'h1;
             readback_data_var[2] = 1'h1;
             readback_data_var[3] = 1'h1;
+            readback_data_var[4] = 1'h1;
         end
         if(rd_mux_addr == 16'h10) begin
             readback_data_var[7:0] = hwif_in.NUMBERS.cores.next;

@@ -10,7 +10,7 @@ use sluice_benches::{
 };
 use sluice_wire::roce::Opcode;
 
-use super::{Drop, Rig, random_frame};
+use super::{ACK, Drop, Rig, random_frame, segment};
 
 fn payload_of(random: &mut Random, opcode: Opcode) -> usize {
     match opcode {
@@ -78,6 +78,43 @@ fn every_bit_that_the_icrc_covers_is_covered_and_no_other() {
             rig.frames
         );
     }
+}
+
+#[test]
+fn a_burst_of_packets_at_wire_speed_is_taken_whole() {
+    let mut random = Random::new(56);
+    let mut rig = Rig::new(100);
+    for (opcode, payload) in [
+        (Opcode::Acknowledge, 0),
+        (Opcode::SendOnly, 64),
+        (Opcode::ReadRequest, 0),
+        (Opcode::WriteMiddle, 1024),
+        (Opcode::WriteMiddle, 4096),
+    ] {
+        let frames: Vec<_> = (0..12)
+            .map(|_| frame(&mut random, opcode, payload, Fault::None))
+            .collect();
+        rig.check_fresh(&mut random, &frames);
+        assert_eq!(rig.frames.0, 12);
+    }
+}
+
+/// A pure acknowledgment of TCP may wait for a later one while its core is behind: not when RoCE follows it.
+#[test]
+fn packets_neither_wait_nor_are_taken_for_acknowledgments_of_tcp() {
+    let mut random = Random::new(57);
+    let mut rig = Rig::new(100);
+    (rig.lag, rig.keep) = (3, Some(4));
+    for _ in 0..3 {
+        let ack = segment(&mut random, false, 1000, 7, ACK, 0);
+        rig.send(&mut random, &ack);
+        // The opcode has the bits of a lone ACK.
+        let packet = frame(&mut random, Opcode::ReadResponseOnly, 0, Fault::None);
+        rig.send(&mut random, &packet);
+    }
+    rig.drain_short(&mut random);
+    let roce: Vec<_> = rig.delivered.iter().map(|d| d.words[1] >> 11 & 1).collect();
+    assert_eq!(roce, [0, 1, 0, 1, 0, 1]);
 }
 
 /// Real Linux on both sides; one of them becomes this card.

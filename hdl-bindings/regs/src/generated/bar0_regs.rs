@@ -172,6 +172,8 @@ bitfield! {
     pub bool, mover_crc32c, _: 2;
     /// Cores can sleep until an event.
     pub bool, core_sleep, _: 3;
+    /// RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets.
+    pub bool, roce, _: 4;
 }
 
 bitfield! {

@@ -178,7 +178,7 @@ impl Registers {
         match offset {
             r::MAGIC_OFFSET => MAGIC,
             r::MAP_VERSION_OFFSET => MAP_VERSION,
-            r::FEATURES_OFFSET => 0b111,
+            r::FEATURES_OFFSET => 0b1_0111,
             r::NUMBERS_OFFSET => {
                 u32::from(self.cores) | (VECTORS as u32) << 16 | (DOORBELL_SLOTS as u32) << 24
             }
