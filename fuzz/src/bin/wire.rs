@@ -1,7 +1,7 @@
 //! Every parser of frames and fields that takes bytes from the wire. What is looked for is a panic.
 #![no_main]
 
-use sluice_wire::{arp, ethernet, fabrics, icmp, ipv4, ipv6, tcp};
+use sluice_wire::{arp, ethernet, fabrics, ib_cm, icmp, ipv4, ipv6, roce, tcp};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let _ = fabrics::nqn(data);
@@ -37,6 +37,12 @@ fn layer4(bytes: &[u8]) {
         // What we write is understood by ourselves.
         assert_eq!(tcp::Options::parse(&written[..length]).mss, options.mss);
     }
+    if let Some(packet) = roce::View::of(bytes)
+        && let Ok(mad) = packet.payload.try_into()
+    {
+        let _ = ib_cm::Message::of(mad).map(|message| message.mad().tid);
+    }
+    let _ = roce::icrc(bytes);
     let _ = icmp::link_layer_option(bytes, icmp::OPTION_SOURCE);
     let _ = icmp::link_layer_option(bytes, icmp::OPTION_TARGET);
 }

@@ -1,0 +1,186 @@
+//! What leaves: answers first, then requests, one job per queue pair in turn.
+
+use super::{Rc, State, flag};
+use crate::{
+    Config, Link,
+    pool::{Kind, Node},
+    psn,
+};
+use sluice_hal::{
+    Busy, Micros, PmAddr,
+    roce::{AckRule, Remote, RoceJob, RoceMessage},
+};
+use sluice_wire::roce::{MASK_24, Syndrome};
+
+/// Where a queue pair's header template lies.
+#[inline]
+pub(super) const fn template(cfg: &Config, q: usize) -> PmAddr {
+    cfg.templates.plus(128 * q as u32 + 2)
+}
+
+impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
+    /// Sends what is due until nothing is or the engine is busy; then the rest waits for the next call. Call it after
+    /// [`Self::input`], [`Self::post`] and [`Self::handle_timeouts`], and while it returns false.
+    pub fn poll_transmit<L: Link>(&mut self, now: Micros, link: &mut L) -> bool {
+        while let Some(q) = self.ready.front().copied() {
+            let q = usize::from(q);
+            match self.transmit(q, now, link) {
+                Err(Busy) => return false,
+                // To the end of the queue: the others come first.
+                Ok(true) => {
+                    self.ready.pop_front();
+                    let _has_room = self.ready.push_back(q as u16);
+                }
+                Ok(false) => {
+                    self.ready.pop_front();
+                    self.qps[q].clear(flag::READY);
+                }
+            }
+        }
+        true
+    }
+
+    /// The answers and one request of a queue pair; true if more may follow.
+    fn transmit<L: Link>(&mut self, q: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
+        if self.qps[q].has(flag::CNP_DUE) {
+            self.answer(q, RoceMessage::Cnp, 0, link)?;
+            self.qps[q].clear(flag::CNP_DUE);
+            self.stats.cnps_sent += 1;
+        }
+        if self.qps[q].has(flag::NAK_DUE | flag::ACK_DUE) {
+            let qp = &self.qps[q];
+            let nak = qp.has(flag::NAK_DUE);
+            // A NAK names the packet that is expected, an ACK the one before.
+            let (syndrome, at) = if nak {
+                (qp.syndrome, qp.epsn)
+            } else {
+                (Syndrome::ACK.code(), psn::add(qp.epsn, MASK_24))
+            };
+            let aeth = u32::from(syndrome) << 24 | qp.msn;
+            self.answer(q, RoceMessage::Acknowledge(aeth), at, link)?;
+            self.qps[q].clear(flag::NAK_DUE | flag::ACK_DUE);
+            self.stats.acks += u32::from(!nak);
+        }
+        self.send_request(q, now, link)
+    }
+
+    fn answer<L: Link>(
+        &mut self,
+        q: usize,
+        message: RoceMessage,
+        psn: u32,
+        link: &mut L,
+    ) -> Result<(), Busy> {
+        if self.qps[q].state == State::Free {
+            return Ok(());
+        }
+        let job = self.job(q, message, psn);
+        link.send(&job)
+    }
+
+    /// A job with what all jobs of the queue pair have in common.
+    fn job(&self, q: usize, message: RoceMessage, psn: u32) -> RoceJob {
+        let qp = &self.qps[q];
+        let mut job = RoceJob::new(message, qp.remote_qpn, psn);
+        job.template = template(&self.cfg, q);
+        (job.vlan, job.ipv6, job.mtu_code) = (qp.vlan, qp.ipv6, qp.mtu_code);
+        job
+    }
+
+    fn send_request<L: Link>(&mut self, q: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
+        let qp = &self.qps[q];
+        let room = self.cfg.window.saturating_sub(qp.in_flight());
+        if qp.state != State::Live || qp.cursor.is_none() || qp.has(flag::WAIT) || room == 0 {
+            return Ok(false);
+        }
+        let wr = self.wrs.get(qp.cursor);
+        let (kind, done) = (wr.kind, psn::distance(wr.psn, qp.nxt));
+        let (job, packets, bytes) = if kind == Kind::Read {
+            if qp.reads_out >= qp.reads {
+                return Ok(false);
+            }
+            // All of the rest: the responder counts its packets.
+            let skip = done * qp.mtu();
+            let remote = Remote {
+                va: wr.va.wrapping_add(u64::from(skip)),
+                rkey: wr.rkey,
+                len: wr.len - skip,
+            };
+            let mut job = self.job(q, RoceMessage::ReadRequest(remote), qp.nxt);
+            job.ack.last = true;
+            (job, wr.packets - done, 0)
+        } else {
+            if let Err(at) = self.qps[q].rate.check(now, &self.cfg.dcqcn) {
+                self.wait(q, at);
+                return Ok(false);
+            }
+            self.run(q, done, room)
+        };
+        link.send(&job)?;
+        self.sent(q, packets, bytes, kind, now);
+        Ok(true)
+    }
+
+    /// The next run of packets of the message at the cursor; its packets and bytes.
+    fn run(&self, q: usize, done: u32, room: u32) -> (RoceJob, u32, u32) {
+        let qp = &self.qps[q];
+        let wr = self.wrs.get(qp.cursor);
+        let most = if qp.rate.is_limited() {
+            self.cfg.dcqcn.paced_train
+        } else {
+            self.cfg.max_train
+        };
+        let left = wr.packets - done;
+        let packets = left.min(room).min((most >> (7 + qp.mtu_code)).max(1));
+        let skip = done * qp.mtu();
+        let bytes = (packets * qp.mtu()).min(wr.len - skip);
+        let (message, wants_ack) = match wr.kind {
+            Kind::SendInvalidate => (RoceMessage::SendInvalidate(wr.rkey), true),
+            Kind::Write => {
+                let (va, rkey, len) = (wr.va, wr.rkey, wr.len);
+                (RoceMessage::Write(Remote { va, rkey, len }), false)
+            }
+            _ => (RoceMessage::Send, true),
+        };
+        let mut job = self.job(q, message, qp.nxt);
+        job.starts = done == 0;
+        job.ends = packets == left;
+        // The acknowledgment of what follows at once is as good; but without any, rxe never sends one.
+        let at_once = packets < room && !qp.rate.is_limited();
+        let more = job.ends && !wr.next().is_none() && at_once;
+        job.ack = AckRule {
+            last: wants_ack || !more,
+            every: 0,
+        };
+        job.gather_len = wr.gather_from(skip, bytes, &mut job.gather);
+        (job, packets, bytes)
+    }
+
+    fn sent(&mut self, q: usize, packets: u32, bytes: u32, kind: Kind, now: Micros) {
+        self.stats.jobs += 1;
+        let qp = &mut self.qps[q];
+        self.stats.resent += u32::from(psn::diff(qp.nxt, qp.max) < 0);
+        qp.reads_out += u8::from(kind == Kind::Read);
+        qp.nxt = psn::add(qp.nxt, packets);
+        if psn::diff(qp.nxt, qp.max) > 0 {
+            qp.max = qp.nxt;
+        }
+        let wr = self.wrs.get(qp.cursor);
+        if qp.nxt == psn::add(wr.psn, wr.packets) {
+            qp.cursor = wr.next();
+        }
+        qp.rate.sent(bytes, now, &self.cfg.dcqcn);
+        self.time_round_trip(q, now);
+        if !self.qps[q].has(flag::TIMER) {
+            self.start_timer(q, now);
+        }
+    }
+
+    /// Nothing new before `at`.
+    fn wait(&mut self, q: usize, at: Micros) {
+        let qp = &mut self.qps[q];
+        qp.set(flag::WAIT);
+        qp.wait_until = at;
+        self.arm(at);
+    }
+}
