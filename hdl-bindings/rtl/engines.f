@@ -1,9 +1,12 @@
 // Packet memory and the three data engines. After pkg.f; set SLUICE_RTL.
+${SLUICE_RTL}/sluice_crc_pkg.sv
 ${SLUICE_RTL}/sluice_crc32c_pkg.sv
+${SLUICE_RTL}/sluice_roce_pkg.sv
 ${SLUICE_RTL}/sluice_sum_pkg.sv
 ${SLUICE_RTL}/sluice_rx_pkg.sv
 ${SLUICE_RTL}/sluice_tx_pkg.sv
 ${SLUICE_RTL}/sluice_stream_fifo.sv
+${SLUICE_RTL}/sluice_icrc.sv
 ${SLUICE_RTL}/sluice_gather_read.sv
 ${SLUICE_RTL}/sluice_gather_pack.sv
 ${SLUICE_RTL}/sluice_scatter.sv
@@ -11,10 +14,12 @@ ${SLUICE_RTL}/sluice_pm_bank.sv
 ${SLUICE_RTL}/sluice_pm.sv
 ${SLUICE_RTL}/sluice_rx_ring.sv
 ${SLUICE_RTL}/sluice_rx_parse.sv
+${SLUICE_RTL}/sluice_rx_roce.sv
 ${SLUICE_RTL}/sluice_rx_judge.sv
 ${SLUICE_RTL}/sluice_rx_pool.sv
 ${SLUICE_RTL}/sluice_rx_deliver.sv
 ${SLUICE_RTL}/sluice_rx.sv
+${SLUICE_RTL}/sluice_tx_roce.sv
 ${SLUICE_RTL}/sluice_tx_cut.sv
 ${SLUICE_RTL}/sluice_tx_edit.sv
 ${SLUICE_RTL}/sluice_tx_send.sv

@@ -165,6 +165,8 @@ module sluice_card_regs
   assign hwif_in.DROP_QUEUE_FULL.count.incr = cnt_drop_i[DropQueueFull];
   assign hwif_in.DROP_L4_HEADER.count.incr  = cnt_drop_i[DropL4Header];
   assign hwif_in.DROP_OVERRUN.count.incr    = cnt_drop_i[DropOverrun];
+  assign hwif_in.DROP_ROCE.count.incr       = cnt_drop_i[DropRoce];
+  assign hwif_in.DROP_ICRC.count.incr       = cnt_drop_i[DropIcrc];
 
   // ---- what follows from writes --------------------------------------------------------------------------------------------
 

@@ -1,25 +1,11 @@
 /// CRC32C (Castagnoli, RFC 3720 appendix B.4), 1 to 16 bytes in one step.
 /// States are the running register (all ones at the start); the final form is its complement.
 package sluice_crc32c_pkg;
+  import sluice_crc_pkg::*;
+
   localparam logic [31:0] Poly = 32'h82F6_3B78; // reflected
 
-  /// Rows of the map from 16 message bytes to the register: bit k of row o says that message bit k (bit 0 of byte 0
-  /// first on the wire) flips register bit o.
-  typedef logic [31:0][127:0] matrix_t;
-
-  function automatic matrix_t make_matrix();
-    matrix_t     rows;
-    logic [31:0] column;
-    rows   = '0;
-    column = Poly; // what the last bit leaves; each earlier bit is shifted once more
-    for (int k = 127; k >= 0; k--) begin
-      for (int o = 0; o < 32; o++) rows[o][k] = column[o];
-      column = (column >> 1) ^ (column[0] ? Poly : 32'h0);
-    end
-    return rows;
-  endfunction
-
-  localparam matrix_t Matrix = make_matrix();
+  localparam matrix_t Matrix = make_matrix(Poly);
 
   /// The register after 16 bytes, from a register of zero.
   function automatic logic [31:0] map16(input logic [127:0] message);

@@ -87,7 +87,7 @@ module sluice_mover
   logic [127:0] pm_row_data, host_row_data, row_data;
   logic [3:0]   pm_row_offset, host_row_offset, row_offset;
   logic [4:0]   pm_row_count, host_row_count, row_count;
-  logic         read_ready;
+  logic         read_ready, row_blank;
 
   assign piece_valid = feeding_q && !job_q.source_host;
   assign piece_last  = piece_q == last_piece;
@@ -96,9 +96,10 @@ module sluice_mover
     .clk_i, .rst_ni,
     .piece_valid_i(piece_valid), .piece_ready_o(piece_ready),
     .piece_addr_i (job_q.source[piece_q].addr), .piece_len_i(job_q.source[piece_q].len), .piece_last_i(piece_last),
-    .pm_req_o(rd_req_o), .pm_rsp_i(rd_rsp_i),
+    .piece_blank_i(1'b0), .pm_req_o(rd_req_o), .pm_rsp_i(rd_rsp_i),
     .row_valid_o(pm_row_valid), .row_ready_i(row_ready && !job_q.source_host),
-    .row_data_o(pm_row_data), .row_offset_o(pm_row_offset), .row_count_o(pm_row_count), .row_last_o(pm_row_last)
+    .row_data_o(pm_row_data), .row_offset_o(pm_row_offset), .row_count_o(pm_row_count), .row_last_o(pm_row_last),
+    .row_blank_o(row_blank)
   );
 
   assign row_valid  = job_q.source_host ? host_row_valid : pm_row_valid;
@@ -234,7 +235,7 @@ module sluice_mover
   end
 
   logic unused;
-  assign unused = ^{
+  assign unused = ^{row_blank, 
     out_last, wr_rsp_i.rvalid, wr_rsp_i.rdata, job_q.word15, job_q.zero3, job_q.zero2, job_q.zero1, job_q.zero0b, job_q.zero0a,
     job_q.crc_context[9:CtxW], job_q.source
   };

@@ -156,8 +156,9 @@ package sluice_pkg;
 
   // ---- 512-bit formats: word 0 of docs/card.md is bits 31:0 (so the last member of each struct) ----------------------------
 
-  /// Bits of a receive descriptor's flags (word 1, bits 10:0).
+  /// Bits of a receive descriptor's flags (word 1, bits 11:0).
   typedef struct packed {
+    logic roce;
     logic ce;
     logic arp;
     logic icmp;
@@ -184,9 +185,33 @@ package sluice_pkg;
     logic [15:0] dst_port; logic [15:0] src_port;                          // 4
     logic [15:0] window; logic [15:0] payload_len;                         // 3
     logic [7:0] tcp_flags; logic [7:0] payload_offset; logic [7:0] l4_offset; logic [7:0] l3_offset; // 2
-    logic [15:0] vlan; logic [4:0] zero1; rx_flags_t flags;                // 1
+    logic [15:0] vlan; logic [3:0] zero1; rx_flags_t flags;                // 1
     logic [1:0] zero0b; logic [13:0] frame_len; logic [3:0] zero0a; logic [11:0] buffer;             // 0
   } rx_desc_t;
+
+  /// A receive descriptor of a RoCE packet; where members have the names of `rx_desc_t`, they are in the same places.
+  typedef struct packed {
+    logic [31:0] dma_len;                                                  // 15
+    logic [31:0] rkey;                                                     // 14
+    logic [31:0] va_hi;                                                    // 13
+    logic [31:0] time_us;                                                  // 12
+    logic [31:0] dst_ip4;                                                  // 11
+    logic [31:0] src_ip4;                                                  // 10
+    logic [31:0] flow_hash;                                                // 9
+    logic [31:0] va_lo;                                                    // 8
+    logic [31:0] word;                                                     // 7; AETH, ImmDt, IETH or Q_Key
+    logic [7:0] zero6; logic [23:0] psn;                                   // 6
+    logic [7:0] zero5; logic [23:0] dest_qp;                               // 5
+    logic [9:0] zero4; logic becn; logic fecn; logic ack_req; logic solicited; logic [1:0] pad;
+    logic [15:0] src_port;                                                 // 4
+    logic [15:0] pkey; logic [15:0] payload_len;                           // 3
+    logic [7:0] opcode; logic [7:0] payload_offset; logic [7:0] l4_offset; logic [7:0] l3_offset;    // 2
+    logic [15:0] vlan; logic [3:0] zero1; rx_flags_t flags;                // 1
+    logic [1:0] zero0b; logic [13:0] frame_len; logic [3:0] zero0a; logic [11:0] buffer;             // 0
+  } rx_roce_t;
+
+  /// Bits 23:20 of a queue pair number are the core it lives on.
+  localparam int unsigned QpnCoreShift = 20;
 
   typedef struct packed {
     logic [13:0] zero_len;
@@ -204,9 +229,35 @@ package sluice_pkg;
     logic [15:0] zero3; logic [15:0] mss;                                  // 3
     logic [7:0] zero2; logic [7:0] l4_offset; logic [7:0] l3_offset; logic [7:0] header_len;         // 2
     logic [7:0] zero1; logic [23:0] template_addr;                         // 1
-    logic [15:0] window; logic [7:0] tcp_flags; logic zero0; logic [2:0] gather_len; logic timestamps;
-    logic [1:0] raw_checksum; logic kind_tcp;                              // 0
+    logic [15:0] window; logic [7:0] tcp_flags; logic kind_roce; logic [2:0] gather_len; logic timestamps;
+    logic [1:0] raw_checksum; logic kind_tcp;                              // 0; kind_tcp and kind_roce: malformed
   } tx_job_t;
+
+  /// A transmit job of RoCE: as `tx_job_t` with `kind_roce`.
+  typedef struct packed {
+    gather_t [3:0] gather;                                                 // words 15:8, entry 0 in words 9:8
+    logic [31:0] va_hi;                                                    // 7
+    logic [31:0] va_lo;                                                    // 6; or source queue pair
+    logic [31:0] word;                                                     // 5; memory key, IETH, AETH or Q_Key
+    logic [7:0] zero4; logic [23:0] psn;                                   // 4
+    logic [7:0] zero3; logic [23:0] dest_qp;                               // 3
+    logic [31:0] dma_len;                                                  // 2
+    logic [2:0] zero1; logic ipv6; logic vlan; logic [2:0] mtu_code; logic [23:0] template_addr;     // 1
+    logic [7:0] zero0b; logic [7:0] ack_every; logic solicited; logic ack_last; logic ends; logic starts;
+    logic [3:0] message; logic kind_roce; logic [2:0] gather_len; logic [2:0] zero0a; logic kind_tcp; // 0
+  } tx_roce_t;
+
+  /// `message` of a RoCE job; other values are malformed.
+  typedef enum logic [3:0] {
+    RoceSend           = 4'd0,
+    RoceSendInvalidate = 4'd1,
+    RoceWrite          = 4'd2,
+    RoceReadRequest    = 4'd3,
+    RoceReadResponse   = 4'd4,
+    RoceAcknowledge    = 4'd5,
+    RoceCnp            = 4'd6,
+    RoceDatagram       = 4'd7
+  } roce_message_e;
 
   typedef enum logic [1:0] {
     RawNone = 2'd0,
@@ -250,9 +301,11 @@ package sluice_pkg;
     DropNoBuffer  = 4'd8,
     DropQueueFull = 4'd9,
     DropL4Header  = 4'd10,  // TCP or UDP header does not fit, or TCP data offset below 5
-    DropOverrun   = 4'd11   // the engine's own input buffer ran over
+    DropOverrun   = 4'd11,  // the engine's own input buffer ran over
+    DropRoce      = 4'd12,  // RoCE: version, opcode, IPv4 options, lengths or padding
+    DropIcrc      = 4'd13   // RoCE: ICRC
   } rx_drop_e;
-  localparam int unsigned NumRxDrops = 12;
+  localparam int unsigned NumRxDrops = 14;
 
   // ---- between a tile and the uncore ---------------------------------------------------------------------------------------
 

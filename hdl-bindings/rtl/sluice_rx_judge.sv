@@ -5,6 +5,7 @@ module sluice_rx_judge
   import sluice_sum_pkg::*;
   import sluice_crc32c_pkg::*;
   import sluice_rx_pkg::*;
+  import sluice_roce_pkg::UdpPort;
 #(
   parameter int unsigned NumCores = 2
 ) (
@@ -24,7 +25,7 @@ module sluice_rx_judge
 
   // ---- what kind of frame it is ----
   logic        typed, ip4, ip6, arp, pause, tcp, udp, icmp, more, fragment,
-               bad_ip4, bad_ip6, bad_l4, bad_sum, no_sum, has_ts;
+               bad_ip4, bad_ip6, bad_l4, bad_sum, no_sum, has_ts, roce, bad_roce, bad_icrc;
   logic [7:0]  l3_at, l4_at, next;
   logic [16:0] l4_len;
   logic [5:0]  tcp_len;
@@ -55,7 +56,9 @@ module sluice_rx_judge
 
   assign tcp_len   = {facts_i.l4[3][31:28], 2'b00};
   assign has_ts    = tcp_len == 6'd32 && facts_i.l4[5] == TimestampsOnly;
-  assign no_sum    = udp && ip4 && facts_i.l4[1][15:0] == '0; // RFC 768: sender made no checksum
+  assign roce      = udp && facts_i.l4[0][15:0] == UdpPort;
+  // RFC 768: the sender made no checksum. Not with IPv6, but for RoCE, which has its own.
+  assign no_sum    = udp && (ip4 || roce) && facts_i.l4[1][15:0] == '0;
   assign bad_l4    = (tcp && (l4_len < 17'd20 || tcp_len < 6'd20 || 17'(tcp_len) > l4_len)) ||
                      (udp && (l4_len < 17'd8 || {1'b0, facts_i.l4[1][31:16]} != l4_len)) || (icmp && l4_len < 17'd4);
   assign l4_folded = fold(32'(fold(facts_i.l4_sum)) + ((icmp && ip4) ? '0 : 32'(l4_len) + 32'(next)));
@@ -63,7 +66,14 @@ module sluice_rx_judge
   assign more      = tcp && tcp_len != 6'd20 && !has_ts;
 
   // ---- verdict ----
-  record_t verdict;
+  record_t  verdict;
+  rx_desc_t desc;
+  rx_roce_t desc_roce;
+
+  sluice_rx_roce u_roce (
+    .facts_i, .ip4_i(ip4), .l4_len_i(l4_len), .base_i(desc), .bad_o(bad_roce), .bad_icrc_o(bad_icrc), .desc_o(desc_roce)
+  );
+
   always_comb begin
     verdict        = '0;
     verdict.words  = facts_i.words;
@@ -78,35 +88,43 @@ module sluice_rx_judge
     else if (fragment)            verdict.reason = DropFragment;
     else if (bad_l4)              verdict.reason = DropL4Header;
     else if (bad_sum)             verdict.reason = DropChecksum;
+    else if (roce && bad_roce)    verdict.reason = DropRoce;
+    else if (roce && bad_icrc)    verdict.reason = DropIcrc;
     else                          verdict.drop   = 1'b0;
 
-    verdict.desc.frame_len = facts_i.len;
-    verdict.desc.time_us   = time_us_i;
-    verdict.desc.l3_offset = l3_at;
-    verdict.desc.vlan      = facts_i.vlan ? facts_i.first[31:16] : '0;
-    verdict.desc.flags     = '{
+    verdict.desc = roce ? rx_desc_t'(desc_roce) : desc;
+  end
+
+  always_comb begin
+    desc           = '0;
+    desc.frame_len = facts_i.len;
+    desc.time_us   = time_us_i;
+    desc.l3_offset = l3_at;
+    desc.vlan      = facts_i.vlan ? facts_i.first[31:16] : '0;
+    desc.flags     = '{
       ipv4: ip4, ipv6: ip6, arp: arp, vlan: facts_i.vlan, tcp: tcp, udp: udp, icmp: icmp, timestamp: tcp && has_ts,
-      tcp_options: more, l4_ok: (tcp || udp || icmp) && !no_sum, ce: (ip4 || ip6) && ecn == 2'b11
+      tcp_options: more, l4_ok: (tcp || udp || icmp) && !no_sum, ce: (ip4 || ip6) && ecn == 2'b11,
+      roce: 1'b0
     };
     if (ip4) begin
-      verdict.desc.src_ip4 = facts_i.l3[3];
-      verdict.desc.dst_ip4 = facts_i.l3[4];
+      desc.src_ip4 = facts_i.l3[3];
+      desc.dst_ip4 = facts_i.l3[4];
     end
-    if (tcp || udp || icmp) verdict.desc.l4_offset = l4_at;
+    if (tcp || udp || icmp) desc.l4_offset = l4_at;
     if (tcp || udp) begin
-      verdict.desc.src_port       = facts_i.l4[0][31:16];
-      verdict.desc.dst_port       = facts_i.l4[0][15:0];
-      verdict.desc.payload_offset = l4_at + (tcp ? 8'(tcp_len) : 8'd8);
-      verdict.desc.payload_len    = l4_len[15:0] - (tcp ? 16'(tcp_len) : 16'd8);
+      desc.src_port       = facts_i.l4[0][31:16];
+      desc.dst_port       = facts_i.l4[0][15:0];
+      desc.payload_offset = l4_at + (tcp ? 8'(tcp_len) : 8'd8);
+      desc.payload_len    = l4_len[15:0] - (tcp ? 16'(tcp_len) : 16'd8);
     end
     if (tcp) begin
-      verdict.desc.seq       = facts_i.l4[1];
-      verdict.desc.ack       = facts_i.l4[2];
-      verdict.desc.tcp_flags = facts_i.l4[3][23:16];
-      verdict.desc.window    = facts_i.l4[3][15:0];
+      desc.seq       = facts_i.l4[1];
+      desc.ack       = facts_i.l4[2];
+      desc.tcp_flags = facts_i.l4[3][23:16];
+      desc.window    = facts_i.l4[3][15:0];
       if (has_ts) begin
-        verdict.desc.ts_val = facts_i.l4[6];
-        verdict.desc.ts_ecr = facts_i.l4[7];
+        desc.ts_val = facts_i.l4[6];
+        desc.ts_ecr = facts_i.l4[7];
       end
     end
   end
@@ -169,13 +187,17 @@ module sluice_rx_judge
     end
   end
 
+  rx_roce_t four_roce;
+  assign four_roce      = rx_roce_t'(four_q.desc);
   assign steer_index_o  = ~three_crc_q[6:0];
   assign record_valid_o = valid_q[3];
   always_comb begin
     record_o      = four_q;
-    record_o.core = (four_q.desc.flags.tcp && steer_core_i < CoreW'(NumCores)) ? steer_core_i : '0;
+    record_o.core = four_q.desc.flags.roce ? CoreW'(four_roce.dest_qp >> QpnCoreShift)
+                  : four_q.desc.flags.tcp  ? steer_core_i : '0;
+    if (record_o.core >= CoreW'(NumCores)) record_o.core = '0;
   end
 
   logic unused;
-  assign unused = ^{two_q.dst, facts_i.first, facts_i.l4};
+  assign unused = ^{two_q.dst, facts_i.first, facts_i.l4, four_roce};
 endmodule : sluice_rx_judge

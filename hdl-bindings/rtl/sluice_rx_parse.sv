@@ -31,7 +31,7 @@ module sluice_rx_parse
   logic [15:0]      type_q;
   logic [31:0]      first_q;
   logic [9:0][31:0] l3_q;
-  logic [7:0][31:0] l4_q;
+  logic [9:0][31:0] l4_q;
   logic [3:0]       l3_words_q;
   logic [16:0]      end_q;        // q position behind the IP payload
   logic [6:0]       at_l3, at_l4; // q positions of the headers
@@ -95,7 +95,7 @@ module sluice_rx_parse
         end
         for (int j = 0; j < 4; j++) begin
           automatic logic [4:0] k = {beat_q[2:0], 2'(j)} - at_l4[6:2];
-          if (beat_q > 10'd1 && k < 5'd8) l4_q[k[2:0]] <= word[j];
+          if (beat_q > 10'd1 && k < 5'd10) l4_q[k[3:0]] <= word[j];
         end
       end
     end
@@ -115,6 +115,12 @@ module sluice_rx_parse
     if (ip6) l4_lanes |= lanes_from(beat_q, 17'(at_l3) + 17'd8) & ~lanes_from(beat_q, 17'(at_l3) + 17'd40);
     if (beat_last_i && beat_q > 10'd1 && tail_at >= 17'(at_l4)) tail_lanes = {tail_at + 1'b1 < end_q, tail_at < end_q};
   end
+
+  logic [31:0] icrc;
+  sluice_icrc u_icrc (
+    .clk_i, .rst_ni, .step_i(beat_valid_i), .window_i(window), .beat_i(beat_q), .vlan_i(vlan_q), .ip6_i(ip6), .end_i(end_q),
+    .crc_o(icrc)
+  );
 
   // ---- stage 2: sums of the frame; the fields are complete with its last beat ----
   logic        two_valid_q, two_last_q, two_first_q, two_kill_q;
@@ -157,7 +163,8 @@ module sluice_rx_parse
     if (two_valid_q && two_last_q) begin
       facts_o <= '{
         len: len_q, words: words_q, mac_ok: mac_ok_q, ether_type: type_q, vlan: vlan_q, first: first_q, l3: l3_q, l4: l4_q,
-        l3_words: l3_words_q, ip_end: end_q - 17'd2, ip_sum: ip_sum, l4_sum: l4_sum - addresses
+        l3_words: l3_words_q, ip_end: end_q - 17'd2, ip_sum: ip_sum, l4_sum: l4_sum - addresses,
+        icrc: icrc
       };
     end
   end

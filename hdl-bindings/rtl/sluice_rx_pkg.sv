@@ -20,10 +20,11 @@ package sluice_rx_pkg;
     logic             vlan;
     logic [31:0]      first;     // the 4 bytes behind the first EtherType field
     logic [9:0][31:0] l3;        // IP header
-    logic [7:0][31:0] l4;        // TCP, UDP or ICMP header
+    logic [9:0][31:0] l4;        // TCP, UDP or ICMP header; of RoCE what follows UDP's as well
     logic [3:0]       l3_words;  // length of the IP header in 32-bit words
     logic [16:0]      ip_end;    // frame length by the IP header
     logic [31:0]      ip_sum;    // over the IPv4 header
     logic [31:0]      l4_sum;    // over addresses and the IP payload; without addresses for ICMPv4
+    logic [31:0]      icrc;      // register of the CRC over the IP packet, its ICRC included
   } facts_t;
 endpackage : sluice_rx_pkg

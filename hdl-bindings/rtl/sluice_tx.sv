@@ -1,3 +1,5 @@
+`include "sluice_assert.svh"
+
 /// Transmit engine: jobs in, frames out, in order. Cuts jobs into frames, gathers their bytes from packet memory, edits
 /// headers, fills in checksums. The formats are those of `docs/card.md`, section 3.
 module sluice_tx
@@ -27,6 +29,9 @@ module sluice_tx
   frame_t             cut_frame, frame;
   logic [PmAddrW-1:0] piece_addr;
   logic [17:0]        piece_len;
+  logic               piece_blank, piece_may, read_ready, literal_room, literal_valid, row_blank;
+  logic [127:0]       piece_data, literal, row_read;
+  logic [3:0]         literals_ahead;
   logic               row_valid, row_ready, row_last, beat_valid, beat_ready, beat_last;
   logic [127:0]       row_data, beat_data;
   logic [3:0]         row_offset;
@@ -40,7 +45,7 @@ module sluice_tx
     .clk_i, .rst_ni, .job_valid_i, .job_ready_o, .job_core_i, .job_i,
     .frame_valid_o(cut_valid), .frame_ready_i(cut_ready), .frame_o(cut_frame),
     .piece_valid_o(piece_valid), .piece_ready_i(piece_ready), .piece_addr_o(piece_addr), .piece_len_o(piece_len),
-    .piece_last_o(piece_last)
+    .piece_last_o(piece_last), .piece_blank_o(piece_blank), .piece_data_o(piece_data)
   );
 
   sluice_stream_fifo #(.Width($bits(frame_t)), .Depth(4)) u_frames (
@@ -49,13 +54,25 @@ module sluice_tx
     .out_valid_o(frame_valid), .out_ready_i(frame_ready), .out_data_o(frame), .count_o(frames_ahead)
   );
 
+  // Headers that the engine makes go round packet memory and meet the rows from there in their place.
+  assign piece_may   = !piece_blank || literal_room;
+  assign piece_ready = read_ready && piece_may;
+
   sluice_gather_read u_read (
     .clk_i, .rst_ni,
-    .piece_valid_i(piece_valid), .piece_ready_o(piece_ready), .piece_addr_i(piece_addr), .piece_len_i(piece_len),
-    .piece_last_i(piece_last), .pm_req_o, .pm_rsp_i,
-    .row_valid_o(row_valid), .row_ready_i(row_ready), .row_data_o(row_data), .row_offset_o(row_offset),
-    .row_count_o(row_count), .row_last_o(row_last)
+    .piece_valid_i(piece_valid && piece_may), .piece_ready_o(read_ready), .piece_addr_i(piece_addr), .piece_len_i(piece_len),
+    .piece_last_i(piece_last), .piece_blank_i(piece_blank), .pm_req_o, .pm_rsp_i,
+    .row_valid_o(row_valid), .row_ready_i(row_ready), .row_data_o(row_read), .row_offset_o(row_offset),
+    .row_count_o(row_count), .row_last_o(row_last), .row_blank_o(row_blank)
   );
+
+  sluice_stream_fifo #(.Width(128), .Depth(8)) u_literals (
+    .clk_i, .rst_ni,
+    .in_valid_i (piece_valid && piece_blank && read_ready), .in_ready_o(literal_room), .in_data_i(piece_data),
+    .out_valid_o(literal_valid), .out_ready_i(row_valid && row_ready && row_blank), .out_data_o(literal),
+    .count_o(literals_ahead)
+  );
+  assign row_data = row_blank ? literal : row_read;
 
   sluice_gather_pack u_pack (
     .clk_i, .rst_ni,
@@ -81,5 +98,7 @@ module sluice_tx
   );
 
   logic unused;
-  assign unused = ^{frames_ahead, beat_count};
+  assign unused = ^{frames_ahead, literals_ahead, beat_count};
+
+  `SLUICE_ASSERT(LiteralIsThere, row_valid && row_blank |-> literal_valid)
 endmodule : sluice_tx

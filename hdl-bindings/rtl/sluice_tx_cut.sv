@@ -16,7 +16,9 @@ module sluice_tx_cut
   input  logic               piece_ready_i,
   output logic [PmAddrW-1:0] piece_addr_o,
   output logic [17:0]        piece_len_o,
-  output logic               piece_last_o
+  output logic               piece_last_o,
+  output logic               piece_blank_o,  // not in memory: the bytes are `piece_data_o`
+  output logic [127:0]       piece_data_o
 );
   localparam logic [13:0] FrameMax = 14'(RxFrameMax);
 
@@ -41,6 +43,30 @@ module sluice_tx_cut
     end
   end
 
+  // A RoCE job is brought into the form of others: offsets and payload per frame.
+  tx_roce_t    roce;
+  tx_job_t     next;
+  logic        bad_roce, whole; // the payload is whole packets
+  assign roce = tx_roce_t'(wait_q);
+
+  always_comb begin
+    next = wait_q;
+    if (wait_q.kind_roce) begin
+      next.l3_offset  = roce.vlan ? 8'd18 : 8'd14;
+      next.l4_offset  = next.l3_offset + (roce.ipv6 ? 8'd40 : 8'd20);
+      next.header_len = next.l4_offset + 8'd8;
+      next.mss        = 16'd128 << roce.mtu_code;
+    end
+    whole    = (total & (20'(next.mss) - 1'b1)) == '0;
+    bad_roce = roce.kind_tcp || roce.mtu_code == 3'd0 || roce.mtu_code > 3'd5;
+    unique case (roce.message)
+      RoceSend, RoceSendInvalidate, RoceWrite, RoceReadResponse: bad_roce |= !roce.ends && (!whole || total == '0);
+      RoceReadRequest, RoceAcknowledge, RoceCnp:                 bad_roce |= !(roce.starts && roce.ends) || total != '0;
+      RoceDatagram:                       bad_roce |= !(roce.starts && roce.ends) || total > 20'(next.mss);
+      default:                            bad_roce = 1'b1;
+    endcase
+  end
+
   logic [8:0]  ip_end, l4_end; // least place of the L4 header; end of the part of it that is written
   logic [19:0] segment;
   logic        bad_offsets, bad_tcp, bad_raw;
@@ -62,14 +88,17 @@ module sluice_tx_cut
               l4_end > {1'b0, wait_q.header_len} || segment + 20'(wait_q.header_len) > 20'(FrameMax);
     bad_raw = total < 20'(RxFrameMin) || total > 20'(FrameMax) ||
               (wait_q.raw_checksum != RawNone && (bad_offsets || 20'(l4_end) > total));
-    bad     = wait_q.gather_len > 3'd4 || (wait_q.kind_tcp ? bad_tcp : bad_raw);
+    bad     = wait_q.gather_len > 3'd4 || (wait_q.kind_roce ? bad_roce : wait_q.kind_tcp ? bad_tcp : bad_raw);
   end
 
   // ---- the job being cut ----
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     Empty,   // no job
     Start,   // announces a frame, and hands over its template if it has one
-    Pieces   // hands over payload pieces
+    Head,    // hands over RoCE's headers
+    HeadRest,
+    Pieces,  // hands over payload pieces
+    Tail     // hands over RoCE's padding and the place of the ICRC
   } state_e;
 
   state_e             state_q;
@@ -82,20 +111,51 @@ module sluice_tx_cut
   logic [PmAddrW-1:0] addr_q;        // the rest of it
   logic [17:0]        entry_q;
 
-  logic        last_frame, start_go, piece_go, piece_ends, entry_ends, frame_ends, job_ends;
+  logic        train, roce_go, last_frame, start_go, piece_go, piece_ends, entry_ends, frame_ends, job_ends;
   logic [13:0] payload, piece;
   logic [7:0]  held_back;   // control bits that do not belong on this frame
 
-  assign last_frame = !job_q.kind_tcp || left_q <= 20'(job_q.mss);
+  assign train      = job_q.kind_tcp || job_q.kind_roce;
+  assign last_frame = !train || left_q <= 20'(job_q.mss);
   assign payload    = last_frame ? left_q[13:0] : job_q.mss[13:0];
   assign held_back  = (last_frame ? 8'h00 : 8'h09) | (first_q ? 8'h00 : 8'h80); // FIN, PSH; CWR
 
+  // ---- RoCE: headers of the frame that begins ----
+  tx_roce_t         roce_q;      // fields of the job that stay as they are
+  logic [7:0]       since_q;     // packets since an acknowledgment was asked for
+  logic             nth;
+  logic [1:0]       pad, pad_q;
+  logic [2:0]       ext, ext_q;
+  logic [27:0][7:0] head, head_q;
+  logic [13:0]      around;      // bytes of the frame besides its payload
+  assign nth    = roce_q.ack_every != '0 && since_q == roce_q.ack_every - 1'b1;
+  assign pad    = 2'd0 - payload[1:0];
+  assign around = 14'(job_q.header_len) + (job_q.kind_roce ? 14'd16 + {9'h0, ext, 2'b00} + 14'(pad) : 14'd0);
+
+  sluice_tx_roce u_roce (
+    .job_i(roce_q), .psn_i(job_q.seq[23:0]), .first_i(roce_q.starts && first_q), .last_i(roce_q.ends && last_frame),
+    .end_i(last_frame), .nth_i(nth), .pad_i(pad), .ext_o(ext), .head_o(head)
+  );
+
+  always_ff @(posedge clk_i) begin
+    if (load) begin
+      roce_q  <= roce;
+      since_q <= '0;
+    end else if (start_go) begin
+      since_q <= nth ? '0 : since_q + 1'b1;
+      head_q  <= head;
+      ext_q   <= ext;
+      pad_q   <= pad;
+    end
+  end
+
   always_comb begin
     frame_o = '{
-      bad: bad_q, job_last: last_frame || bad_q, core: core_q, tcp: job_q.kind_tcp,
-      sum: job_q.kind_tcp ? RawTcp : raw_checksum_e'(job_q.raw_checksum), timestamps: job_q.timestamps && job_q.kind_tcp,
+      bad: bad_q, job_last: last_frame || bad_q, core: core_q, tcp: job_q.kind_tcp, roce: job_q.kind_roce,
+      sum: job_q.kind_tcp ? RawTcp : job_q.kind_roce ? RawNone : raw_checksum_e'(job_q.raw_checksum),
+      timestamps: job_q.timestamps && job_q.kind_tcp,
       l3: job_q.l3_offset, l4: job_q.l4_offset,
-      frame_len: payload + (job_q.kind_tcp ? 14'(job_q.header_len) : '0),
+      frame_len: payload + (train ? around : '0),
       flags: job_q.tcp_flags & ~held_back, window: job_q.window, seq: job_q.seq, ack: job_q.ack,
       ts_val: job_q.ts_val, ts_ecr: job_q.ts_ecr
     };
@@ -103,7 +163,7 @@ module sluice_tx_cut
 
   // Template and frame are handed over in the same clock, or not at all.
   logic with_template;
-  assign with_template = job_q.kind_tcp && !bad_q;
+  assign with_template = train && !bad_q;
   assign frame_valid_o = state_q == Start && (!with_template || piece_ready_i);
   assign start_go      = frame_valid_o && frame_ready_i;
 
@@ -112,20 +172,43 @@ module sluice_tx_cut
   assign piece_ends = 18'(frame_left_q) <= entry_q;
 
   always_comb begin
-    if (state_q == Start) begin
-      piece_valid_o = with_template && frame_ready_i;
-      piece_addr_o  = job_q.template_addr;
-      piece_len_o   = 18'(job_q.header_len);
-      piece_last_o  = payload == '0;
-    end else begin
-      piece_valid_o = state_q == Pieces;
-      piece_addr_o  = addr_q;
-      piece_len_o   = 18'(piece);
-      piece_last_o  = piece_ends;
-    end
+    piece_valid_o = state_q != Empty;
+    piece_addr_o  = '0;
+    piece_blank_o = 1'b1;
+    piece_data_o  = '0;
+    piece_last_o  = 1'b0;
+    unique case (state_q)
+      Start: begin
+        piece_valid_o = with_template && frame_ready_i;
+        piece_addr_o  = job_q.template_addr;
+        piece_len_o   = 18'(job_q.header_len);
+        piece_last_o  = payload == '0 && !job_q.kind_roce;
+        piece_blank_o = 1'b0;
+      end
+      Head: begin
+        piece_len_o  = (ext_q == '0) ? 18'd12 : 18'd16;
+        piece_data_o = head_q[15:0];
+      end
+      HeadRest: begin
+        piece_len_o  = {13'h0, ext_q - 1'b1, 2'b00};
+        piece_data_o = {32'h0, head_q[27:16]};
+      end
+      Tail: begin
+        piece_len_o  = 18'd4 + 18'(pad_q);
+        piece_last_o = 1'b1;
+      end
+      default: begin
+        piece_addr_o  = addr_q;
+        piece_len_o   = 18'(piece);
+        piece_last_o  = piece_ends && !job_q.kind_roce;
+        piece_blank_o = 1'b0;
+      end
+    endcase
   end
   assign piece_go   = state_q == Pieces && piece_ready_i;
-  assign frame_ends = (start_go && (bad_q || payload == '0)) || (piece_go && piece_ends);
+  assign roce_go    = (state_q == Head || state_q == HeadRest || state_q == Tail) && piece_ready_i;
+  assign frame_ends = (start_go && (bad_q || (payload == '0 && !job_q.kind_roce))) ||
+                      (piece_go && piece_ends && !job_q.kind_roce) || (roce_go && state_q == Tail);
   assign job_ends   = frame_ends && (state_q == Start ? frame_o.job_last : left_q == '0);
   assign load       = wait_valid_q && (state_q == Empty || job_ends);
 
@@ -134,12 +217,15 @@ module sluice_tx_cut
     else if (load)       state_q <= Start;
     else if (job_ends)   state_q <= Empty;
     else if (frame_ends) state_q <= Start;
-    else if (start_go)   state_q <= Pieces;
+    else if (start_go)   state_q <= job_q.kind_roce ? Head : Pieces;
+    else if (roce_go && state_q == Head && ext_q > 3'd1) state_q <= HeadRest;
+    else if (roce_go)    state_q <= (frame_left_q == '0) ? Tail : Pieces;
+    else if (piece_go && piece_ends) state_q <= Tail;
   end
 
   always_ff @(posedge clk_i) begin
     if (load) begin
-      job_q   <= wait_q;
+      job_q   <= next;
       core_q  <= wait_core_q;
       bad_q   <= bad;
       first_q <= 1'b1;
@@ -151,7 +237,7 @@ module sluice_tx_cut
       first_q      <= 1'b0;
       left_q       <= left_q - 20'(payload);
       frame_left_q <= payload;
-      job_q.seq    <= job_q.seq + 32'(payload);
+      job_q.seq    <= job_q.seq + (job_q.kind_roce ? 32'd1 : 32'(payload));
     end else if (piece_go) begin
       frame_left_q <= frame_left_q - piece;
       if (entry_ends) begin
@@ -166,6 +252,5 @@ module sluice_tx_cut
   end
 
   logic unused;
-  assign unused = ^{job_q.zero3, job_q.zero2, job_q.zero1, job_q.zero0, job_q.gather_len, job_q.gather, job_q.mss,
-                    wait_q.zero3, wait_q.zero2, wait_q.zero1, wait_q.zero0, left_q};
+  assign unused = ^{job_q.zero3, job_q.zero2, job_q.zero1, job_q.gather_len, job_q.gather, job_q.mss, left_q, wait_q, roce};
 endmodule : sluice_tx_cut

@@ -28,10 +28,11 @@ module sluice_tx_edit
 );
   // ---- stage 0: edit ----
   logic [9:0]   beat_q;
-  logic         go, stage1_free, v4_q, v4, skip;
+  logic         go, stage1_free, v4_q, v4, skip, lengths;
   logic [127:0] edited;
   logic [3:0]   version;
 
+  assign lengths       = frame_i.tcp || frame_i.roce;
   assign skip          = frame_valid_i && frame_i.bad;
   assign go            = frame_valid_i && !frame_i.bad && beat_valid_i && stage1_free && (beat_q != '0 || record_room_i);
   assign beat_ready_o  = go;
@@ -40,8 +41,20 @@ module sluice_tx_edit
   assign version = beat_data_i[{frame_i.l3[3:0], 3'd4}+:4];
   assign v4      = (beat_q == 10'(frame_i.l3[7:4])) ? version == 4'd4 : v4_q;
 
+  logic [15:0] ip_len, udp_len; // length fields of a TCP or RoCE frame
+  assign ip_len  = 16'(frame_i.frame_len) - 16'(frame_i.l3) - (v4 ? 16'd0 : 16'd40);
+  assign udp_len = 16'(frame_i.frame_len) - 16'(frame_i.l4);
+
   // What the L4 header's byte `at` is to be; bit 8: it is overridden.
   function automatic logic [8:0] l4_byte(input logic [8:0] at);
+    if (frame_i.roce) begin
+      unique case (at)
+        9'd4:       return {1'b1, udp_len[15:8]};
+        9'd5:       return {1'b1, udp_len[7:0]};
+        9'd6, 9'd7: return {1'b1, 8'h0};
+        default:    return '0;
+      endcase
+    end
     unique case (at)
       9'd4, 9'd5, 9'd6, 9'd7:     return {frame_i.tcp, frame_i.seq[{~at[1:0], 3'b000}+:8]};
       9'd8, 9'd9, 9'd10, 9'd11:   return {frame_i.tcp, frame_i.ack[{~at[1:0], 3'b000}+:8]};
@@ -62,21 +75,18 @@ module sluice_tx_edit
     endcase
   endfunction
 
-  logic [15:0] ip_len; // the IP length field of a TCP frame
-  assign ip_len = 16'(frame_i.frame_len) - 16'(frame_i.l3) - (v4 ? 16'd0 : 16'd40);
-
   always_comb begin
     edited = beat_data_i;
-    if (go && beat_q[9:5] == '0 && frame_i.sum != RawNone) begin
+    if (go && beat_q[9:5] == '0 && (frame_i.sum != RawNone || frame_i.roce)) begin
       for (int i = 0; i < 16; i++) begin
         automatic logic [8:0] at3  = {beat_q[4:0], 4'(i)} - {1'b0, frame_i.l3};
         automatic logic [8:0] at4  = {beat_q[4:0], 4'(i)} - {1'b0, frame_i.l4};
         automatic logic [8:0] over = l4_byte(at4);
-        if (frame_i.tcp && at3 == (v4 ? 9'd2 : 9'd4)) edited[8*i+:8] = ip_len[15:8];
-        if (frame_i.tcp && at3 == (v4 ? 9'd3 : 9'd5)) edited[8*i+:8] = ip_len[7:0];
+        if (lengths && at3 == (v4 ? 9'd2 : 9'd4))     edited[8*i+:8] = ip_len[15:8];
+        if (lengths && at3 == (v4 ? 9'd3 : 9'd5))     edited[8*i+:8] = ip_len[7:0];
         if (v4 && at3[8:1] == 8'd5)                   edited[8*i+:8] = '0;
         if (over[8])                                  edited[8*i+:8] = over[7:0];
-        if (at4[8:1] == 8'(sum_place(frame_i.sum) >> 1)) edited[8*i+:8] = '0;
+        if (!frame_i.roce && at4[8:1] == 8'(sum_place(frame_i.sum) >> 1)) edited[8*i+:8] = '0;
       end
     end
   end
@@ -98,7 +108,7 @@ module sluice_tx_edit
   end
 
   // ---- stage 1: words to the ring, lanes of each sum chosen ----
-  logic          valid_q, last_q, is4_q;
+  logic          valid_q, last_q, is4_q, roce_q;
   logic [127:0]  data_q;
   logic [9:0]    at_q;
   raw_checksum_e sum_q;
@@ -124,6 +134,7 @@ module sluice_tx_edit
       at_q   <= beat_q;
       is4_q  <= v4;
       sum_q  <= frame_i.sum;
+      roce_q <= frame_i.roce;
       l3_q   <= frame_i.l3;
       l4_q   <= frame_i.l4;
       len_q  <= frame_i.frame_len;
@@ -151,8 +162,17 @@ module sluice_tx_edit
     end
   end
 
+  logic [15:0] carry_q; // last two bytes of the beat before
+  logic [31:0] icrc;
+  always_ff @(posedge clk_i) if (step) carry_q <= data_q[127:112];
+  sluice_icrc u_icrc (
+    .clk_i, .rst_ni, .step_i(step), .window_i({data_q[111:0], carry_q}), .beat_i(at_q), .vlan_i(l3_q[4]), .ip6_i(!is4_q),
+    .end_i(17'(len_q) - 17'd2), .crc_o(icrc)
+  );
+
   // ---- stage 2: sums of the beat; stage 3: sums of the frame; stage 4: record ----
-  logic          two_valid_q, two_last_q, two_first_q, three_last_q, is4_two_q, is4_three_q;
+  logic          two_valid_q, two_last_q, two_first_q, three_last_q, is4_two_q, is4_three_q, roce_two_q, roce_three_q;
+  logic [31:0]   icrc_q;
   logic [18:0]   ip_beat_q, l4_beat_q;
   logic [31:0]   ip_acc_q, l4_acc_q;
   logic [16:0]   l4_len_q;
@@ -195,6 +215,7 @@ module sluice_tx_edit
       two_first_q <= at_q == '0;
       is4_two_q   <= is4_q;
       sum_two_q   <= sum_q;
+      roce_two_q  <= roce_q;
       l3_two_q    <= l3_q;
       l4_two_q    <= l4_q;
       len_two_q   <= len_q;
@@ -205,6 +226,8 @@ module sluice_tx_edit
       l4_len_q    <= end_q - 17'(l4_two_q);
       is4_three_q <= is4_two_q;
       sum_three_q <= sum_two_q;
+      roce_three_q <= roce_two_q;
+      icrc_q       <= ~icrc;
       l3_three_q  <= l3_two_q;
       l4_three_q  <= l4_two_q;
       len_three_q <= len_two_q;
@@ -212,7 +235,8 @@ module sluice_tx_edit
     if (three_last_q) begin
       record_o <= '{
         len: len_three_q,
-        ip_en: sum_three_q != RawNone && is4_three_q, ip_at: {1'b0, l3_three_q} + 9'd10, ip_sum: ~fold(ip_acc_q),
+        icrc_en: roce_three_q, icrc: icrc_q,
+        ip_en: (sum_three_q != RawNone || roce_three_q) && is4_three_q, ip_at: {1'b0, l3_three_q} + 9'd10, ip_sum: ~fold(ip_acc_q),
         l4_en: sum_three_q != RawNone, l4_at: {1'b0, l4_three_q} + sum_place(sum_three_q),
         // RFC 768: a sum of zero is sent as all ones, since zero means none
         l4_sum: (sum_three_q == RawUdp && l4_folded == '0) ? 16'hFFFF : l4_folded

@@ -8,6 +8,7 @@ package sluice_tx_pkg;
     logic             job_last;   // last frame of its job
     logic [CoreW-1:0] core;
     logic             tcp;        // overrides apply
+    logic             roce;       // lengths, no UDP checksum, ICRC
     raw_checksum_e    sum;        // L4 checksum to fill in
     logic             timestamps;
     logic [7:0]       l3;
@@ -30,5 +31,7 @@ package sluice_tx_pkg;
     logic        l4_en;
     logic [8:0]  l4_at;   // even
     logic [15:0] l4_sum;
+    logic        icrc_en; // never with l4_en
+    logic [31:0] icrc;    // the frame's last four bytes, first byte low
   } record_t;
 endpackage : sluice_tx_pkg

@@ -30,8 +30,8 @@ module sluice_tx_send
 
   typedef struct packed {
     logic [15:0] lanes;   // lanes that a checksum goes to
-    logic [31:0] sums;    // L4 and IP, each first byte low
-    logic [15:0] l4;      // lanes of the L4 checksum
+    logic [31:0] sums;    // L4 and IP, each first byte low; or, in the beats it lies in, the ICRC, first half high
+    logic [15:0] l4;      // lanes of the L4 checksum or the ICRC's first half
     logic [4:0]  count;
     logic        last;
     logic [13:0] len;
@@ -76,14 +76,19 @@ module sluice_tx_send
   assign record_pop = issue && last;
 
   // Lanes of the 16-bit field at `at`, if it is in this beat.
-  function automatic logic [15:0] field_lanes(input logic en, input logic [8:0] at, input logic [9:0] beat);
-    return (en && beat == 10'(at[8:4])) ? 16'h3 << at[3:0] : '0;
+  function automatic logic [15:0] field_lanes(input logic en, input logic [13:0] at, input logic [9:0] beat);
+    return (en && beat == at[13:4]) ? 16'h3 << at[3:0] : '0;
   endfunction
 
   always_comb begin
-    meta_d.l4    = field_lanes(record.l4_en, record.l4_at, beat_q);
-    meta_d.lanes = meta_d.l4 | field_lanes(record.ip_en, record.ip_at, beat_q);
+    meta_d.l4    = field_lanes(record.l4_en, 14'(record.l4_at), beat_q);
+    meta_d.lanes = meta_d.l4 | field_lanes(record.ip_en, 14'(record.ip_at), beat_q);
     meta_d.sums  = {record.l4_sum[7:0], record.l4_sum[15:8], record.ip_sum[7:0], record.ip_sum[15:8]};
+    if (record.icrc_en && left <= 14'd19) begin // some of its bytes are in this beat
+      meta_d.l4    = field_lanes(1'b1, record.len - 14'd4, beat_q);
+      meta_d.lanes = meta_d.l4 | field_lanes(1'b1, record.len - 14'd2, beat_q);
+      meta_d.sums  = {record.icrc[15:0], record.icrc[31:16]};
+    end
     meta_d.count = last ? left[4:0] : 5'd16;
     meta_d.last  = last;
     meta_d.len   = record.len;
@@ -140,6 +145,7 @@ module sluice_tx_send
     else if (tx_valid_o && tx_ready_i) open_q <= !tx_last_o;
   end
   `SLUICE_ASSERT(NoHoles, open_q |-> tx_valid_o)
+  `SLUICE_ASSERT(IcrcLiesEven, record_valid_i && record_i.icrc_en |-> !record_i.l4_en && record_i.len[1:0] == 2'd2)
   `SLUICE_ASSERT(RecordFits, record_valid_i |-> record_fits)
   `SLUICE_ASSERT(SkidFits, in_flight_q |-> skid_fits)
   `SLUICE_ASSERT(FrameIsWhole, issue |-> held != '0)

@@ -13,7 +13,7 @@ mod rx;
 mod tx;
 
 pub use mover::{MAX_MOVE_SOURCES, MoveDone, MoveFlags, MoveJob, MoveSource, MoveTarget};
-pub use rx::{BufId, RxDesc, RxFlags};
+pub use rx::{BufId, Rx, RxDesc, RxFlags};
 pub use tx::{MAX_GATHER, RawChecksum, RawJob, TcpJob, TcpOverrides, TxJob};
 
 /// Byte offset into packet memory (BAR2). Not an address a core may dereference.
@@ -147,7 +147,7 @@ pub trait Hal {
     fn random(&mut self) -> u32;
 
     /// Takes the oldest receive descriptor. Its buffer is the core's until [`Hal::rx_free`].
-    fn rx_next(&mut self) -> Option<RxDesc>;
+    fn rx_next(&mut self) -> Option<Rx>;
     /// Gives a frame buffer back to the rx engine.
     fn rx_free(&mut self, buf: BufId);
 

@@ -1,11 +1,10 @@
-//! RoCEv2 as the engines are to speak it: what rx reports of a packet and what one transmit job says. A proposal for
-//! `docs/card.md`, section 3: no engine implements it yet and [`crate::Hal`] does not carry it. Both fit the 16 words of the
-//! descriptors there; [`RoceRx::from_words`] and [`RoceJob::to_words`] are the layout, word by word.
+//! RoCEv2 as the engines speak it: what rx reports of a packet and what one transmit job says. Both fit the 16 words of the
+//! descriptors in `docs/card.md`, section 3; [`RoceRx::from_words`] and [`RoceJob::to_words`] are the layout, word by word.
 //!
-//! The rx engine drops (and counts) packets with a wrong ICRC, transport version other than 0, a length that is no multiple
-//! of 4 behind BTH, headers that do not fit, an unknown opcode, or padding beyond the payload. Steering: bits 23:20 of the
-//! destination queue pair number name the core (core 0 if there is none such), for every opcode, CNP included; so queue pair 1,
-//! with the datagrams of the connection manager, is core 0's. See [`RoceRx::core`].
+//! The rx engine drops (and counts) packets with a wrong ICRC, and those with a transport version other than 0, an unknown
+//! opcode, IPv4 options, a length that is no multiple of 4, headers that do not fit, or padding beyond the payload. Steering:
+//! each packet goes to the core that bits 23:20 of its destination queue pair number name, core 0 if there is none; so queue
+//! pair 1 is core 0's, and a CNP goes to the core of the queue pair that is to slow down. See [`RoceRx::core`].
 //!
 //! ## Receive descriptor
 //!
@@ -46,8 +45,7 @@
 //! | 9 + 2i | its length in bytes (17:0) |
 //!
 //! The template is Ethernet, IP and UDP header; BTH and what follows is made by the engine: P_Key FFFFh, MigReq 0, TVer 0.
-//! It fills in the IP and UDP lengths, the IPv4 header checksum and the ICRC; the UDP checksum stays as it is in the template
-//! (0). READ requests take one packet but `ceil(length / MTU)` PSNs (at least one); everything else takes one PSN a packet.
+//! It fills in the IP and UDP lengths, the IPv4 header checksum, a UDP checksum of 0 and the ICRC. READ requests take one packet but `ceil(length / MTU)` PSNs (at least one); everything else takes one PSN a packet.
 
 use crate::{BufId, MAX_GATHER, Micros, PmAddr, PmSlice, layout, rx::RxFlags};
 
@@ -56,7 +54,7 @@ pub const WORDS: usize = 16;
 /// Bits 23:20 of a queue pair number are the core it lives on.
 pub const QPN_CORE_SHIFT: u32 = 20;
 /// `flags` bit of [`RoceRx`]: a RoCEv2 packet whose ICRC is right.
-pub const FLAG_ROCE: u32 = 1 << 11;
+pub const FLAG_ROCE: u32 = RxFlags::ROCE;
 
 /// A RoCE packet received. Its ICRC was right and its lengths fit. Fields that its opcode does not have are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +63,7 @@ pub struct RoceRx {
     pub buf: BufId,
     /// Frame length, FCS excluded, bytes.
     pub frame_len: u16,
-    /// [`RxFlags`] and [`FLAG_ROCE`].
+    /// [`RxFlags`], [`RxFlags::ROCE`] among them; [`RxFlags::L4_OK`] speaks of the ICRC.
     pub flags: RxFlags,
     /// TCI when [`RxFlags::VLAN`].
     pub vlan: u16,
@@ -268,7 +266,7 @@ pub struct AckRule {
 /// message can be taken up again at any PSN. A run that does not end the message is a whole number of MTUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoceJob {
-    /// Ethernet, IP and UDP header in packet memory, 4-byte aligned + 2.
+    /// Ethernet, IP and UDP header in packet memory.
     pub template: PmAddr,
     /// The template has a VLAN tag.
     pub vlan: bool,

@@ -1,6 +1,6 @@
 //! Receive descriptors: what the rx engine found in a frame.
 
-use crate::{Micros, PmAddr, PmSlice, layout};
+use crate::{Micros, PmAddr, PmSlice, layout, roce::RoceRx};
 
 /// A frame buffer in packet memory; small ones first, then large ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,11 +46,42 @@ impl RxFlags {
     pub const ARP: u32 = 1 << 9;
     /// The IP header's ECN field is CE (11b).
     pub const CE: u32 = 1 << 10;
+    /// A RoCEv2 packet whose ICRC is right; the descriptor is a [`RoceRx`].
+    pub const ROCE: u32 = 1 << 11;
 
     /// All bits of `mask` are set.
     #[must_use]
     pub const fn has(self, mask: u32) -> bool {
         self.0 & mask == mask
+    }
+}
+
+/// What the rx engine delivers: a frame, whose buffer is the core's until it gives it back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rx {
+    /// TCP, ARP, ICMP, and whatever else is not dropped.
+    Frame(RxDesc),
+    /// A RoCE packet.
+    Roce(RoceRx),
+}
+
+impl Rx {
+    /// Where it lies.
+    #[must_use]
+    pub const fn buf(&self) -> BufId {
+        match self {
+            Self::Frame(desc) => desc.buf,
+            Self::Roce(packet) => packet.buf,
+        }
+    }
+
+    /// The whole frame.
+    #[must_use]
+    pub fn frame(&self) -> PmSlice {
+        match self {
+            Self::Frame(desc) => desc.frame(),
+            Self::Roce(packet) => packet.frame(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! Transmit jobs: one job becomes one frame, or one train of TCP segments.
+//! Transmit jobs: one job becomes one frame, one train of TCP segments, or the packets of an RDMA message ([`crate::roce`]).
 
-use crate::{PmAddr, PmSlice};
+use crate::{PmAddr, PmSlice, roce::RoceJob};
 
 /// Pieces a transmit job gathers.
 pub const MAX_GATHER: usize = 4;
@@ -12,6 +12,8 @@ pub enum TxJob {
     Tcp(TcpJob),
     /// One frame as it lies in memory.
     Raw(RawJob),
+    /// Payload cut into RoCE packets behind a header template.
+    Roce(RoceJob),
 }
 
 /// A train of TCP segments. The header template in packet memory is a whole Ethernet, IP and TCP header (options

@@ -2,7 +2,8 @@
 //! host memory that stall at random, and software models of what the engines are to do.
 //!
 //! The benches are the tests of this crate, one file per module; `cargo run -p sluice-benches --bin measure` prints
-//! bytes per clock and latencies. The software models are written from `docs/card.md` and share nothing with the RTL.
+//! bytes per clock and latencies. The software models are written from `docs/card.md` and share nothing with the RTL; of RoCE
+//! they are those of the functional card.
 
 pub mod bench;
 pub mod ffi;
@@ -10,6 +11,8 @@ pub mod frames;
 pub mod host;
 pub mod memory;
 pub mod mover_model;
+pub mod pcap;
 pub mod random;
+pub mod roce_frames;
 pub mod rx_model;
 pub mod tx_model;

@@ -1,5 +1,7 @@
 //! What rx is to make of a frame, from `docs/card.md`, sections 3 and 4.
 
+use sluice_engines::{RoceDrop, parse_roce};
+use sluice_hal::BufId;
 use sluice_wire::crc32c::crc32c;
 
 use crate::frames::{OWN_MAC, checksum};
@@ -20,10 +22,12 @@ pub enum Drop {
     QueueFull = 9,
     L4Header = 10,
     Overrun = 11,
+    Roce = 12,
+    Icrc = 13,
 }
 
 /// Reasons there are.
-pub const DROPS: usize = 12;
+pub const DROPS: usize = 14;
 
 /// Descriptor words; buffer number, core and arrival time are not part of it.
 pub type Words = [u32; 16];
@@ -132,7 +136,8 @@ fn transport(
     {
         return Err(Drop::L4Header);
     }
-    let unsummed = protocol == 17 && v4 && be16(f, l4 + 6) == 0;
+    let roce = protocol == 17 && be16(f, l4 + 2) == 4791;
+    let unsummed = protocol == 17 && (v4 || roce) && be16(f, l4 + 6) == 0;
     if !unsummed {
         let mut summed = f[l4..end].to_vec();
         if summed.len() % 2 == 1 {
@@ -148,6 +153,10 @@ fn transport(
         }
         words[1] |= 1 << 5;
     }
+    if roce {
+        *words = roce_words(f)?;
+        return Ok(());
+    }
     words[1] |= 1 << flag;
     words[2] |= (l4 as u32) << 8;
     if flag == 8 {
@@ -162,6 +171,14 @@ fn transport(
         tcp(f, l4, header_len, words);
     }
     Ok(())
+}
+
+fn roce_words(frame: &[u8]) -> Result<Words, Drop> {
+    match parse_roce(frame, BufId(0), 0).expect("its port was seen") {
+        Ok(packet) => Ok(packet.to_words()),
+        Err(RoceDrop::Format) => Err(Drop::Roce),
+        Err(RoceDrop::Icrc) => Err(Drop::Icrc),
+    }
 }
 
 fn tcp(f: &[u8], l4: usize, header_len: usize, words: &mut Words) {

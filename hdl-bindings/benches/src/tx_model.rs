@@ -1,5 +1,8 @@
 //! What tx is to send for a job, byte by byte from `docs/card.md`, section 3.
 
+use sluice_engines::{malformed_roce, transmit_roce};
+use sluice_hal::roce::RoceJob;
+
 use crate::frames::{checksum, put16, put32};
 
 /// A transmit job, not yet packed.
@@ -31,12 +34,28 @@ pub struct Job {
     pub numbers: [u32; 4],
     /// Addresses and lengths.
     pub gather: [(u32, u32); 4],
+    /// A RoCE job; of the others then only `gather` and `gather_len` count.
+    pub roce: Option<RoceJob>,
+}
+
+impl From<RoceJob> for Job {
+    fn from(roce: RoceJob) -> Self {
+        Self {
+            gather: roce.gather.map(|piece| (piece.addr.0, piece.len)),
+            gather_len: roce.gather_len,
+            roce: Some(roce),
+            ..Self::default()
+        }
+    }
 }
 
 impl Job {
     /// Words 0 to 15.
     #[must_use]
     pub fn words(&self) -> [u32; 16] {
+        if let Some(roce) = &self.roce {
+            return roce.to_words();
+        }
         let mut w = [0; 16];
         w[0] = u32::from(self.tcp)
             | u32::from(self.sum) << 1
@@ -70,6 +89,9 @@ impl Job {
     /// The job cannot be sent.
     #[must_use]
     pub fn malformed(&self) -> bool {
+        if let Some(roce) = &self.roce {
+            return malformed_roce(roce);
+        }
         let total: u32 = self
             .gather
             .iter()
@@ -100,6 +122,9 @@ impl Job {
     pub fn frames(&self, memory: &[u8]) -> Vec<Vec<u8>> {
         if self.malformed() {
             return Vec::new();
+        }
+        if let Some(roce) = &self.roce {
+            return transmit_roce(roce, memory);
         }
         let payload = self.payload(memory);
         if !self.tcp {

@@ -22,6 +22,9 @@
 /* Cores can sleep until an event. */
 #define SLUICE_BAR0_FEATURES_CORE_SLEEP_SHIFT 3
 #define SLUICE_BAR0_FEATURES_CORE_SLEEP_MASK 0x8u
+/* RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets. */
+#define SLUICE_BAR0_FEATURES_ROCE_SHIFT 4
+#define SLUICE_BAR0_FEATURES_ROCE_MASK 0x10u
 /* Numbers */
 #define SLUICE_BAR0_NUMBERS 0x10u
 /* Cores, the control core included. */
@@ -166,6 +169,10 @@
 #define SLUICE_BAR0_DROP_L4_HEADER 0x1a8u
 /* Dropped: overrun. The rx engine's input buffer ran over. */
 #define SLUICE_BAR0_DROP_OVERRUN 0x1acu
+/* Dropped: RoCE packet. To UDP port 4791, but a transport version other than 0, an unknown opcode, IPv4 options, or lengths or padding that do not fit. */
+#define SLUICE_BAR0_DROP_ROCE 0x1b0u
+/* Dropped: ICRC. RoCE packet whose invariant CRC is wrong. */
+#define SLUICE_BAR0_DROP_ICRC 0x1b4u
 /* Steering entry */
 #define SLUICE_BAR0_STEER_ENTRY 0x200u
 #define SLUICE_BAR0_STEER_ENTRY_COUNT 128u

@@ -121,6 +121,8 @@ module sluice_bar0 (
         logic DROP_QUEUE_FULL;
         logic DROP_L4_HEADER;
         logic DROP_OVERRUN;
+        logic DROP_ROCE;
+        logic DROP_ICRC;
         logic STEER;
         logic DOORBELL;
         logic MSIX;
@@ -198,6 +200,8 @@ module sluice_bar0 (
         decoded_reg_strb.DROP_QUEUE_FULL = cpuif_req_masked & (cpuif_addr == 16'h1a4) & !cpuif_req_is_wr;
         decoded_reg_strb.DROP_L4_HEADER = cpuif_req_masked & (cpuif_addr == 16'h1a8) & !cpuif_req_is_wr;
         decoded_reg_strb.DROP_OVERRUN = cpuif_req_masked & (cpuif_addr == 16'h1ac) & !cpuif_req_is_wr;
+        decoded_reg_strb.DROP_ROCE = cpuif_req_masked & (cpuif_addr == 16'h1b0) & !cpuif_req_is_wr;
+        decoded_reg_strb.DROP_ICRC = cpuif_req_masked & (cpuif_addr == 16'h1b4) & !cpuif_req_is_wr;
         decoded_reg_strb.STEER = cpuif_req_masked & (cpuif_addr >= 16'h200) & (cpuif_addr <= 16'h200 + 16'h1ff);
         is_external |= cpuif_req_masked & (cpuif_addr >= 16'h200) & (cpuif_addr <= 16'h200 + 16'h1ff);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h200) & (cpuif_addr <= 16'h200 + 16'h1ff);
@@ -553,6 +557,22 @@ module sluice_bar0 (
                 logic overflow;
             } count;
         } DROP_OVERRUN;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } DROP_ROCE;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } DROP_ICRC;
     } field_combo_t;
     field_combo_t field_combo;
 
@@ -778,6 +798,16 @@ module sluice_bar0 (
                 logic [31:0] value;
             } count;
         } DROP_OVERRUN;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } DROP_ROCE;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } DROP_ICRC;
     } field_storage_t;
     field_storage_t field_storage;
 
@@ -1931,6 +1961,60 @@ module sluice_bar0 (
             end
         end
     end
+    // Field: sluice_bar0.DROP_ROCE.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.DROP_ROCE.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.DROP_ROCE.count.incr) begin // increment
+            field_combo.DROP_ROCE.count.overflow = (((33)'(next_c) + 32'h1) > 32'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.DROP_ROCE.count.overflow = '0;
+        end
+        field_combo.DROP_ROCE.count.incrthreshold = (field_storage.DROP_ROCE.count.value >= 32'hffffffff);
+        field_combo.DROP_ROCE.count.next = next_c;
+        field_combo.DROP_ROCE.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.DROP_ROCE.count.value <= 32'h0;
+        end else begin
+            if(field_combo.DROP_ROCE.count.load_next) begin
+                field_storage.DROP_ROCE.count.value <= field_combo.DROP_ROCE.count.next;
+            end
+        end
+    end
+    // Field: sluice_bar0.DROP_ICRC.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.DROP_ICRC.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.DROP_ICRC.count.incr) begin // increment
+            field_combo.DROP_ICRC.count.overflow = (((33)'(next_c) + 32'h1) > 32'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.DROP_ICRC.count.overflow = '0;
+        end
+        field_combo.DROP_ICRC.count.incrthreshold = (field_storage.DROP_ICRC.count.value >= 32'hffffffff);
+        field_combo.DROP_ICRC.count.next = next_c;
+        field_combo.DROP_ICRC.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.DROP_ICRC.count.value <= 32'h0;
+        end else begin
+            if(field_combo.DROP_ICRC.count.load_next) begin
+                field_storage.DROP_ICRC.count.value <= field_combo.DROP_ICRC.count.next;
+            end
+        end
+    end
     // External region: sluice_bar0.STEER
     assign hwif_out.STEER.req = decoded_reg_strb.STEER;
     assign hwif_out.STEER.addr = decoded_addr[8:0];
@@ -2046,6 +2130,7 @@ module sluice_bar0 (
             readback_data_var[1] = 1'h1;
             readback_data_var[2] = 1'h1;
             readback_data_var[3] = 1'h1;
+            readback_data_var[4] = 1'h1;
         end
         if(rd_mux_addr == 16'h10) begin
             readback_data_var[7:0] = hwif_in.NUMBERS.cores.next;
@@ -2200,6 +2285,12 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h1ac) begin
             readback_data_var[31:0] = field_storage.DROP_OVERRUN.count.value;
+        end
+        if(rd_mux_addr == 16'h1b0) begin
+            readback_data_var[31:0] = field_storage.DROP_ROCE.count.value;
+        end
+        if(rd_mux_addr == 16'h1b4) begin
+            readback_data_var[31:0] = field_storage.DROP_ICRC.count.value;
         end
         if((rd_mux_addr >= 16'h200) && (rd_mux_addr <= 16'h200 + 16'h1ff)) begin
             readback_data_var = hwif_in.STEER.rd_data;

@@ -52,6 +52,8 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] DropQueueFullOffset = 16'h01a4;  // Dropped: queue full
   localparam logic [15:0] DropL4HeaderOffset = 16'h01a8;  // Dropped: L4 header
   localparam logic [15:0] DropOverrunOffset = 16'h01ac;  // Dropped: overrun
+  localparam logic [15:0] DropRoceOffset = 16'h01b0;  // Dropped: RoCE packet
+  localparam logic [15:0] DropIcrcOffset = 16'h01b4;  // Dropped: ICRC
   localparam logic [15:0] SteerEntryOffset = 16'h0200;  // Steering entry
   localparam logic [15:0] DoorbellSlotLoOffset = 16'h0400;  // Bus address, low
   localparam logic [15:0] DoorbellSlotHiOffset = 16'h0404;  // Bus address, high

@@ -292,6 +292,22 @@ package sluice_bar0_pkg;
     } sluice_bar0__DROP_OVERRUN__in_t;
 
     typedef struct {
+        logic incr;
+    } sluice_bar0__DROP_ROCE__count__in_t;
+
+    typedef struct {
+        sluice_bar0__DROP_ROCE__count__in_t count;
+    } sluice_bar0__DROP_ROCE__in_t;
+
+    typedef struct {
+        logic incr;
+    } sluice_bar0__DROP_ICRC__count__in_t;
+
+    typedef struct {
+        sluice_bar0__DROP_ICRC__count__in_t count;
+    } sluice_bar0__DROP_ICRC__in_t;
+
+    typedef struct {
         logic rd_ack;
         logic [31:0] rd_data;
         logic wr_ack;
@@ -351,6 +367,8 @@ package sluice_bar0_pkg;
         sluice_bar0__DROP_QUEUE_FULL__in_t DROP_QUEUE_FULL;
         sluice_bar0__DROP_L4_HEADER__in_t DROP_L4_HEADER;
         sluice_bar0__DROP_OVERRUN__in_t DROP_OVERRUN;
+        sluice_bar0__DROP_ROCE__in_t DROP_ROCE;
+        sluice_bar0__DROP_ICRC__in_t DROP_ICRC;
         sluice_bar0__STEER__in_t STEER;
         sluice_bar0__DOORBELL__in_t DOORBELL;
         sluice_bar0__MSIX__in_t MSIX;

@@ -7,6 +7,6 @@ mod roce;
 mod rx;
 mod tx;
 
-pub use roce::{RoceDrop, parse_roce, transmit_roce};
-pub use rx::{DropReason, MAX_FRAME, merges, parse};
+pub use roce::{RoceDrop, malformed_roce, parse_roce, transmit_roce};
+pub use rx::{DropReason, MAX_FRAME, merges, parse, receive};
 pub use tx::transmit;

@@ -1,8 +1,8 @@
-//! The engines for RoCEv2, as `sluice_hal::roce` proposes them: a frame becomes a descriptor, a job becomes frames. No card
-//! model uses them yet; protocol tests do.
+//! The engines for RoCEv2, as `docs/card.md` and `sluice_hal::roce` describe them: a frame becomes a descriptor, a job becomes
+//! frames.
 
 use sluice_hal::{
-    BufId, RxFlags,
+    BufId, MAX_GATHER, RxFlags,
     roce::{FLAG_ROCE, Remote, RoceJob, RoceMessage, RoceRx},
 };
 use sluice_wire::{
@@ -16,7 +16,8 @@ use zerocopy::IntoBytes;
 /// Why rx drops a packet to RoCE's port; each needs a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum RoceDrop {
-    /// Headers that do not fit, another transport version, an unknown opcode, or padding beyond the payload.
+    /// Headers that do not fit, another transport version, an unknown opcode, padding beyond the payload, a length that is no
+    /// multiple of 4, or IPv4 options.
     #[error("bad RoCE packet")]
     Format,
     /// ICRC wrong.
@@ -55,7 +56,9 @@ pub fn parse_roce(frame: &[u8], buf: BufId, time_us: u32) -> Option<Result<RoceR
         return None;
     }
     let packet = &frame[l3..l3 + ip_len + udp.len()];
-    let Some(view) = View::of(&udp[8..]).filter(|_| udp.len() % 4 == 0) else {
+    let fits =
+        udp.len().is_multiple_of(4) && (ip_len == 20 || ip_len == 40 && flags & RxFlags::IPV6 != 0);
+    let Some(view) = View::of(udp.get(8..)?).filter(|_| fits) else {
         return Some(Err(RoceDrop::Format));
     };
     if roce::icrc(&packet[..packet.len() - ICRC_LEN]) != Some(view.icrc) {
@@ -93,7 +96,7 @@ pub fn parse_roce(frame: &[u8], buf: BufId, time_us: u32) -> Option<Result<RoceR
         dst_ip4: number(dst),
         time_us,
         va: if view.deth.is_some() {
-            u64::from(deth.src_qp.get())
+            u64::from(deth.src_qp.get() & roce::MASK_24)
         } else {
             reth.va.get()
         },
@@ -102,32 +105,35 @@ pub fn parse_roce(frame: &[u8], buf: BufId, time_us: u32) -> Option<Result<RoceR
     }))
 }
 
+/// The job cannot be sent: the engine completes it and counts it.
+#[must_use]
+pub fn malformed_roce(job: &RoceJob) -> bool {
+    if usize::from(job.gather_len) > MAX_GATHER || !(1..=5).contains(&job.mtu_code) {
+        return true;
+    }
+    let (mtu, len) = (128 << job.mtu_code, job.payload_len());
+    match job.message {
+        RoceMessage::ReadRequest(_) | RoceMessage::Acknowledge(_) | RoceMessage::Cnp => {
+            !(job.starts && job.ends) || len != 0
+        }
+        RoceMessage::Datagram { .. } => !(job.starts && job.ends) || len > mtu,
+        _ => !job.ends && (len == 0 || !len.is_multiple_of(mtu)),
+    }
+}
+
 /// The frames of a job, in order, read out of packet memory `pm`; not yet padded to 60 bytes.
 ///
 /// # Panics
-/// If the job breaks the rules of `sluice_hal::roce`: addresses outside `pm`, an MTU code out of range, a run that does not
-/// end its message and is no whole number of MTUs, payload where there is none, or too much of it.
+/// If the job is [`malformed_roce`] or reaches outside `pm`.
 #[must_use]
 pub fn transmit_roce(job: &RoceJob, pm: &[u8]) -> Vec<Vec<u8>> {
-    assert!((1..=5).contains(&job.mtu_code), "MTU code {}", job.mtu_code);
-    assert_eq!(job.template.0 % 4, 2, "template");
+    assert!(!malformed_roce(job), "malformed: {job:?}");
     let mtu = 128usize << job.mtu_code;
     let pieces = &job.gather[..usize::from(job.gather_len)];
     let slices = pieces
         .iter()
         .map(|p| &pm[p.addr.0 as usize..][..p.len as usize]);
     let payload = slices.collect::<Vec<_>>().concat();
-    let single = !matches!(
-        job.message,
-        RoceMessage::Send
-            | RoceMessage::SendInvalidate(_)
-            | RoceMessage::Write(_)
-            | RoceMessage::ReadResponse(_)
-    );
-    if single {
-        assert!(job.starts && job.ends && payload.len() <= mtu);
-    }
-    assert!(job.ends || (payload.len().is_multiple_of(mtu) && !payload.is_empty()));
     let count = payload.len().div_ceil(mtu).max(1);
     (0..count)
         .map(|i| {
@@ -228,13 +234,14 @@ fn extended(message: RoceMessage, opcode: Opcode) -> Vec<u8> {
     }
 }
 
-/// Lengths, IPv4 header checksum, ICRC.
+/// Lengths, checksums (of UDP: none), ICRC.
 fn seal(job: &RoceJob, frame: &mut Vec<u8>) {
     let l3 = job.l3_offset() as usize;
     let l4 = job.header_len() as usize - 8;
     let end = frame.len() + ICRC_LEN;
     let mut put = |at: usize, value: u16| frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
     put(l4 + 4, (end - l4) as u16);
+    put(l4 + 6, 0);
     if job.ipv6 {
         put(l3 + 4, (end - l4) as u16);
     } else {
@@ -251,7 +258,7 @@ fn seal(job: &RoceJob, frame: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_hal::{PmAddr, PmSlice, roce::AckRule};
+    use sluice_hal::{PmAddr, PmSlice, Rx, roce::AckRule};
     use zerocopy::IntoBytes;
 
     /// Packet memory with an IPv4 template at 2 and counting bytes from 4096 on.
@@ -390,5 +397,57 @@ mod tests {
                 "bit {bit}"
             );
         }
+    }
+    /// RFC 6935: a protocol with a check of its own may leave UDP's out over IPv6; all others may not.
+    #[test]
+    fn over_ipv6_only_roce_may_lack_the_udp_checksum() {
+        let mac = [2, 0, 0, 0, 0, 2];
+        let mut pm = memory();
+        let mut header = [
+            &mac[..],
+            &[2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 17, 64],
+        ]
+        .concat();
+        header.extend([&[0xfd; 32][..], &[0xc0, 1, 0x12, 0xb7, 0, 0, 0xee, 0xee]].concat());
+        pm[2..2 + header.len()].copy_from_slice(&header);
+        let mut job = job(RoceMessage::Send, &[(4096, 37)]);
+        job.ipv6 = true;
+        let mut frame = transmit_roce(&job, &pm).remove(0);
+        assert_eq!(frame[60..62], [0, 0]);
+        let got = crate::receive(&frame, mac, BufId(1), 0);
+        assert!(matches!(got, Ok(Rx::Roce(packet)) if packet.payload_len == 37));
+        frame[57] ^= 1; // another port
+        let got = crate::receive(&frame, mac, BufId(1), 0);
+        assert_eq!(got, Err(crate::DropReason::L4Checksum));
+    }
+
+    #[test]
+    fn ipv4_options_and_lengths_that_are_no_words_are_refused() {
+        let frame = transmit_roce(&job(RoceMessage::Send, &[(4096, 100)]), &memory()).remove(0);
+        let mac = [2, 0, 0, 0, 0, 2];
+        let verdict = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut frame = frame.clone();
+            change(&mut frame);
+            let ip_len = (frame.len() - 14) as u16;
+            frame[16..18].copy_from_slice(&ip_len.to_be_bytes());
+            let header = usize::from(frame[14] & 15) * 4;
+            let udp_len = ip_len - header as u16;
+            frame[14 + header + 4..][..2].copy_from_slice(&udp_len.to_be_bytes());
+            frame[24..26].fill(0);
+            let sum = Sum::default().bytes(&frame[14..14 + header]).finish();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            crate::receive(&frame, mac, BufId(0), 0)
+        };
+        assert!(verdict(&|_| ()).is_ok());
+        let refused = Err(crate::DropReason::Roce);
+        assert_eq!(verdict(&|f| f.push(0)), refused);
+        let options = verdict(&|f| {
+            f[14] = 0x46;
+            f.splice(34..34, [1, 1, 1, 0]);
+        });
+        assert_eq!(options, refused);
+        assert_eq!(verdict(&|f| f[43] |= 1), refused);
+        assert_eq!(verdict(&|f| f[42] = 0xc0), refused);
+        assert_eq!(verdict(&|f| f[44] ^= 1), Err(crate::DropReason::Icrc));
     }
 }

@@ -1,13 +1,15 @@
 //! The rx engine: a frame becomes a descriptor or is dropped with a reason.
 
-use sluice_hal::{BufId, RxDesc, RxFlags};
+use sluice_hal::{BufId, Rx, RxDesc, RxFlags};
 use sluice_wire::{
     checksum::Sum,
     crc32c::crc32c,
     ethernet::{self, is_group},
-    ipv4, ipv6, tcp,
+    ipv4, ipv6, roce, tcp,
 };
 use zerocopy::FromBytes;
+
+use crate::{RoceDrop, parse_roce};
 
 /// Longest frame taken, in bytes, FCS excluded.
 pub const MAX_FRAME: usize = 9216;
@@ -42,11 +44,26 @@ pub enum DropReason {
     /// The TCP, UDP or ICMP header does not fit its packet, or the UDP length is not that of the packet.
     #[error("bad L4 header")]
     L4Header,
+    /// See [`RoceDrop::Format`].
+    #[error("bad RoCE packet")]
+    Roce,
+    /// See [`RoceDrop::Icrc`].
+    #[error("bad ICRC")]
+    Icrc,
+}
+
+impl From<RoceDrop> for DropReason {
+    fn from(reason: RoceDrop) -> Self {
+        match reason {
+            RoceDrop::Format => Self::Roce,
+            RoceDrop::Icrc => Self::Icrc,
+        }
+    }
 }
 
 impl DropReason {
     /// Number of reasons; each is below it as a `usize`.
-    pub const COUNT: usize = Self::L4Header as usize + 1;
+    pub const COUNT: usize = Self::Icrc as usize + 1;
 }
 
 /// While a core is behind, `later` takes the place of `earlier`: both are nothing but acknowledgments of one connection, and
@@ -68,7 +85,19 @@ pub fn merges(earlier: &RxDesc, later: &RxDesc) -> bool {
         && news > 0
 }
 
-/// Parses a frame as the engine does. `buf` is where the caller stored it, `time_us` the arrival time.
+/// What the engine makes of a frame. `buf` is where the caller stored it, `time_us` the arrival time.
+///
+/// # Errors
+/// Why the engine would drop it.
+pub fn receive(frame: &[u8], own_mac: [u8; 6], buf: BufId, time_us: u32) -> Result<Rx, DropReason> {
+    let desc = parse(frame, own_mac, buf, time_us)?;
+    Ok(match parse_roce(frame, buf, time_us) {
+        Some(packet) => Rx::Roce(packet?),
+        None => Rx::Frame(desc),
+    })
+}
+
+/// [`receive`] but for RoCE, which is a UDP datagram here.
 ///
 /// # Errors
 /// Why the engine would drop it.
@@ -232,7 +261,8 @@ fn parse_tcp(desc: &mut RxDesc, l4: u8, segment: &[u8], sum: Sum) -> Result<(), 
     Ok(())
 }
 
-/// A checksum field of zero means "none" over IPv4 (RFC 768): delivered, but without [`RxFlags::L4_OK`].
+/// A checksum field of zero means "none" over IPv4 (RFC 768), and for RoCE, which has its ICRC, over IPv6 as well (RFC 6935):
+/// delivered, but without [`RxFlags::L4_OK`].
 fn parse_udp(desc: &mut RxDesc, l4: u8, segment: &[u8], sum: Sum) -> Result<(), DropReason> {
     let length = segment
         .get(4..6)
@@ -240,7 +270,8 @@ fn parse_udp(desc: &mut RxDesc, l4: u8, segment: &[u8], sum: Sum) -> Result<(), 
     if segment.len() < 8 || length != Some(segment.len()) {
         return Err(DropReason::L4Header);
     }
-    let none = segment[6..8] == [0, 0] && desc.flags.has(RxFlags::IPV4);
+    let may_lack = desc.flags.has(RxFlags::IPV4) || segment[2..4] == roce::UDP_PORT.to_be_bytes();
+    let none = segment[6..8] == [0, 0] && may_lack;
     if !none && !sum.is_right() {
         return Err(DropReason::L4Checksum);
     }

@@ -6,12 +6,14 @@ use sluice_wire::{checksum::Sum, ipv4, ipv6, tcp};
 /// The frames of a job, in order, read out of packet memory `pm`; not yet padded to 60 bytes (that is the MAC's part).
 ///
 /// # Panics
-/// If the job breaks the rules of `docs/card.md`, section 3: addresses outside `pm`, offsets outside the header, MSS 0.
+/// If the job breaks the rules of `docs/card.md`, section 3: addresses outside `pm`, offsets outside the header, MSS 0, or a RoCE
+/// job of which [`malformed_roce`](crate::malformed_roce) says so.
 #[must_use]
 pub fn transmit(job: &TxJob, pm: &[u8]) -> Vec<Vec<u8>> {
     match job {
         TxJob::Raw(job) => vec![raw(job, pm)],
         TxJob::Tcp(job) => train(job, pm),
+        TxJob::Roce(job) => crate::transmit_roce(job, pm),
     }
 }
 

@@ -14,7 +14,7 @@ mod target;
 use core::net::IpAddr;
 
 use heapless::{Deque, Vec};
-use sluice_hal::{CoreId, DOORBELL_SLOTS, Hal, Mail, Micros, Phase, layout};
+use sluice_hal::{CoreId, DOORBELL_SLOTS, Hal, Mail, Micros, Phase, Rx, layout};
 use sluice_net::{Host, HostEvent, PathMtu};
 use sluice_nvmf::{Action, Target};
 use sluice_wire::mgmt::{Event, SsdAttach};
@@ -195,6 +195,13 @@ impl ControlCore {
         for _ in 0..PER_PASS {
             let Some(rx) = hal.rx_next() else { break };
             any = true;
+            let rx = match rx {
+                Rx::Frame(rx) => rx,
+                Rx::Roce(packet) => {
+                    hal.rx_free(packet.buf);
+                    continue;
+                }
+            };
             hal.phase(Phase::Tcp);
             let mut link = CoreLink::for_frame(hal, &mut self.link, &rx);
             if let Some(HostEvent::PathMtu(path)) = self.host.input(self.now, &rx, &mut link) {

@@ -25,7 +25,7 @@ mod stats;
 mod stream;
 
 use heapless::Deque;
-use sluice_hal::{CoreId, Hal, Mail, Micros, Phase, layout};
+use sluice_hal::{CoreId, Hal, Mail, Micros, Phase, Rx, layout};
 use sluice_net::Tcp;
 use sluice_nvme_tcp::{Limits, PduBuf};
 use sluice_nvmf::NamespaceTable;
@@ -230,8 +230,13 @@ impl DataCore {
 
     fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {
         for taken in 0..FRAMES_PER_PASS {
-            let Some(rx) = hal.rx_next() else {
-                return taken > 0;
+            let rx = match hal.rx_next() {
+                Some(Rx::Frame(rx)) => rx,
+                Some(Rx::Roce(packet)) => {
+                    hal.rx_free(packet.buf);
+                    continue;
+                }
+                None => return taken > 0,
             };
             hal.phase(Phase::Tcp);
             let mut link = CoreLink::for_frame(hal, &mut self.link, &rx);

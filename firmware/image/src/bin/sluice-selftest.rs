@@ -162,9 +162,9 @@ impl Echo {
             };
             if hal.tx_post(&TxJob::Raw(job)).is_ok() {
                 self.posted = self.posted.wrapping_add(1);
-                *slot = Some((self.posted, rx.buf));
+                *slot = Some((self.posted, rx.buf()));
             } else {
-                hal.rx_free(rx.buf);
+                hal.rx_free(rx.buf());
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use sluice_hal::{
     Busy, MAX_GATHER, MoveDone, MoveJob, MoveSource, MoveTarget, PmSlice, RawJob, TcpJob, TxJob,
+    roce::RoceJob,
 };
 use volatile_register::WO;
 
@@ -21,6 +22,7 @@ pub fn post_tx(job: &TxJob) -> Result<(), Busy> {
     match job {
         TxJob::Tcp(job) => put_tcp(job),
         TxJob::Raw(job) => put_raw(job),
+        TxJob::Roce(job) => put_roce(job),
     }
     arch::fence_before_io();
     core().tx_post.put(0);
@@ -48,6 +50,21 @@ fn put_tcp(job: &TcpJob) {
     if let Some((value, echo)) = fields.timestamps {
         word[6].put(value);
         word[7].put(echo);
+    }
+    put_pieces(
+        [
+            &word[8], &word[9], &word[10], &word[11], &word[12], &word[13], &word[14], &word[15],
+        ],
+        &job.gather,
+        job.gather_len,
+    );
+}
+
+#[inline(always)]
+fn put_roce(job: &RoceJob) {
+    let word = &core().tx_word;
+    for (to, value) in word.iter().zip(&job.to_words()[..8]) {
+        to.put(*value);
     }
     put_pieces(
         [

@@ -5,7 +5,7 @@ mod rx;
 
 use sluice_hal::{
     BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
-    PmAddr, RxDesc, TxJob, layout,
+    PmAddr, Rx, TxJob, layout,
 };
 use sluice_regs::{bar0_regs as card_regs, core_regs};
 
@@ -110,7 +110,7 @@ impl Hal for MmioHal {
     }
 
     #[inline]
-    fn rx_next(&mut self) -> Option<RxDesc> {
+    fn rx_next(&mut self) -> Option<Rx> {
         rx::next()
     }
 

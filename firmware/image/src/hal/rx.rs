@@ -1,6 +1,9 @@
 //! Receive descriptors out of the core's registers. Layout: `docs/card.md`, section 3.
 
-use sluice_hal::{BufId, RxDesc, RxFlags};
+use sluice_hal::{
+    BufId, Rx, RxDesc, RxFlags,
+    roce::{RoceRx, WORDS},
+};
 
 use crate::{
     arch,
@@ -9,20 +12,41 @@ use crate::{
 
 /// Takes the oldest descriptor.
 #[inline]
-pub fn next() -> Option<RxDesc> {
+pub fn next() -> Option<Rx> {
     if !core().rx_status.read().valid() {
         return None;
     }
     arch::fence_after_io();
+    let kind = core().rx_word[1].read();
+    let rx = if kind & RxFlags::ROCE != 0 {
+        Rx::Roce(roce(kind))
+    } else {
+        Rx::Frame(frame(kind))
+    };
+    core().rx_pop.put(0);
+    Some(rx)
+}
+
+/// `kind` is word 1, already read.
+#[inline(always)]
+fn roce(kind: u32) -> RoceRx {
+    let words: [u32; WORDS] = ::core::array::from_fn(|i| match i {
+        1 => kind,
+        _ => core().rx_word[i].read(),
+    });
+    RoceRx::from_words(&words)
+}
+
+#[inline(always)]
+fn frame(kind: u32) -> RxDesc {
     let word = &core().rx_word;
-    let [place, kind, offsets, sizes, ports] = [
+    let [place, offsets, sizes, ports] = [
         word[0].read(),
-        word[1].read(),
         word[2].read(),
         word[3].read(),
         word[4].read(),
     ];
-    let desc = RxDesc {
+    RxDesc {
         buf: BufId(place as u16 & 0xfff),
         frame_len: (place >> 16) as u16 & 0x3fff,
         flags: RxFlags(kind & 0x7ff),
@@ -43,7 +67,5 @@ pub fn next() -> Option<RxDesc> {
         src_ip4: word[10].read(),
         dst_ip4: word[11].read(),
         time_us: word[12].read(),
-    };
-    core().rx_pop.put(0);
-    Some(desc)
+    }
 }

@@ -2,7 +2,7 @@
 
 use sluice_hal::{
     BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
-    PmAddr, RxDesc, TxJob, layout,
+    PmAddr, Rx, TxJob, layout,
 };
 
 pub struct MemoryHal {
@@ -54,7 +54,7 @@ impl Hal for MemoryHal {
     fn random(&mut self) -> u32 {
         0
     }
-    fn rx_next(&mut self) -> Option<RxDesc> {
+    fn rx_next(&mut self) -> Option<Rx> {
         None
     }
     fn rx_free(&mut self, _: BufId) {}

@@ -9,6 +9,10 @@ use sluice_benches::{
     random::Random,
     tx_model::Job,
 };
+use sluice_hal::{
+    PmAddr, PmSlice,
+    roce::{Remote, RoceJob, RoceMessage},
+};
 
 /// Clocks after which a measurement has gone wrong.
 const LIMIT: u64 = 200_000;
@@ -26,6 +30,14 @@ fn main() {
         ("tx, bare acknowledgments", 0, 1448, 64),
     ] {
         tx(&mut random, name, payload, mss, count);
+    }
+    for (name, payload, mtu_code, count) in [
+        ("tx, RoCE, 64 KiB READ response, MTU 1024", 65_536, 3, 4),
+        ("tx, RoCE, 64 KiB READ response, MTU 4096", 65_536, 5, 4),
+        ("tx, RoCE, 4 KiB WRITE, MTU 4096", 4_096, 5, 16),
+        ("tx, RoCE, acknowledgments", 0, 3, 64),
+    ] {
+        roce(&mut random, name, payload, mtu_code, count);
     }
     for len in [60, 64, 128, 1514, 9014] {
         rx(&mut random, len);
@@ -62,8 +74,6 @@ fn row(name: &str, bytes: u64, clocks: u64, latency: &str) {
 }
 
 fn tx(random: &mut Random, name: &str, payload: u32, mss: u16, count: usize) {
-    let mut bench = Bench::new("sluice_tx", 1);
-    let mut pm = PmPort::new(&mut bench, "pm_req_o", "pm_rsp_i", 100);
     let mut memory = random.fill(SIZE);
     let mut timestamps = vec![1, 1, 8, 10];
     timestamps.extend([0; 8]);
@@ -92,6 +102,51 @@ fn tx(random: &mut Random, name: &str, payload: u32, mss: u16, count: usize) {
         gather: [(0x60_0000, payload), (0, 0), (0, 0), (0, 0)],
         ..Job::default()
     };
+    let frames = (payload.div_ceil(u32::from(mss)).max(1) as usize) * count;
+    send(random, name, &job, memory, count, frames);
+}
+
+/// A message without VLAN tag over IPv4.
+fn roce(random: &mut Random, name: &str, payload: u32, mtu_code: u8, count: usize) {
+    let mut memory = random.fill(SIZE);
+    let recipe = Recipe {
+        mac: OWN_MAC,
+        vlan: None,
+        v6: false,
+        ip_options: 0,
+        tos: 0,
+        protocol: 17,
+        tcp_options: Vec::new(),
+        payload: Vec::new(),
+        padding: 0,
+    };
+    let template = recipe.build(random);
+    memory[0x58_0002..0x58_0002 + template.len()].copy_from_slice(&template);
+    let message = match payload {
+        0 => RoceMessage::Acknowledge(1),
+        4096 => RoceMessage::Write(Remote::default()),
+        _ => RoceMessage::ReadResponse(1),
+    };
+    let mut job = RoceJob::new(message, 5, 0);
+    job.template = PmAddr(0x58_0002);
+    job.mtu_code = mtu_code;
+    job.gather[0] = PmSlice::new(PmAddr(0x60_0000), payload);
+    job.gather_len = u8::from(payload > 0);
+    let frames = (payload.div_ceil(128 << mtu_code).max(1) as usize) * count;
+    send(random, name, &Job::from(job), memory, count, frames);
+}
+
+/// The job `count` times, which makes so many frames.
+fn send(
+    random: &mut Random,
+    name: &str,
+    job: &Job,
+    mut memory: Vec<u8>,
+    count: usize,
+    frames: usize,
+) {
+    let mut bench = Bench::new("sluice_tx", 1);
+    let mut pm = PmPort::new(&mut bench, "pm_req_o", "pm_rsp_i", 100);
     let names = [
         "job_valid_i",
         "job_ready_o",
@@ -104,7 +159,6 @@ fn tx(random: &mut Random, name: &str, payload: u32, mss: u16, count: usize) {
     let [valid, ready, words, wire, sending, frame, bytes] = names.map(|n| bench.port(n));
     bench.set_words(words, &job.words());
     bench.set(wire, 1);
-    let frames = (payload.div_ceil(u32::from(mss)).max(1) as usize) * count;
     let (mut posted, mut sent, mut total, mut first) = (0, 0, 0, 0);
     while sent < frames {
         assert!(bench.clock < LIMIT);

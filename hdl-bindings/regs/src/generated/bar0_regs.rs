@@ -110,6 +110,10 @@ pub const DROP_QUEUE_FULL_OFFSET: u32 = 0x1a4;
 pub const DROP_L4_HEADER_OFFSET: u32 = 0x1a8;
 /// Byte offset of `DROP_OVERRUN`: dropped: overrun.
 pub const DROP_OVERRUN_OFFSET: u32 = 0x1ac;
+/// Byte offset of `DROP_ROCE`: dropped: roce packet.
+pub const DROP_ROCE_OFFSET: u32 = 0x1b0;
+/// Byte offset of `DROP_ICRC`: dropped: icrc.
+pub const DROP_ICRC_OFFSET: u32 = 0x1b4;
 /// Byte offset of `STEER_ENTRY`: steering entry.
 pub const STEER_ENTRY_OFFSET: u32 = 0x200;
 /// Instances of `STEER_ENTRY`.
@@ -168,6 +172,8 @@ bitfield! {
     pub bool, mover_crc32c, _: 2;
     /// Cores can sleep until an event.
     pub bool, core_sleep, _: 3;
+    /// RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets.
+    pub bool, roce, _: 4;
 }
 
 bitfield! {
@@ -465,7 +471,12 @@ pub struct Block {
     pub drop_l4_header: RO<u32>,
     /// Dropped: overrun. The rx engine's input buffer ran over.
     pub drop_overrun: RO<u32>,
-    _gap8: [u32; 20],
+    /// Dropped: RoCE packet. To UDP port 4791, but a transport version other than 0, an unknown opcode, IPv4 options,
+    /// or lengths or padding that do not fit.
+    pub drop_roce: RO<u32>,
+    /// Dropped: ICRC. RoCE packet whose invariant CRC is wrong.
+    pub drop_icrc: RO<u32>,
+    _gap8: [u32; 18],
     /// Steering table
     pub steer: Steer,
     /// Doorbell slots. Bus addresses that cores ring by slot number. Not cleared by soft reset.
@@ -529,6 +540,8 @@ const _: () = assert!(offset_of!(Block, drop_no_buffer) == 0x1a0);
 const _: () = assert!(offset_of!(Block, drop_queue_full) == 0x1a4);
 const _: () = assert!(offset_of!(Block, drop_l4_header) == 0x1a8);
 const _: () = assert!(offset_of!(Block, drop_overrun) == 0x1ac);
+const _: () = assert!(offset_of!(Block, drop_roce) == 0x1b0);
+const _: () = assert!(offset_of!(Block, drop_icrc) == 0x1b4);
 const _: () = assert!(offset_of!(Block, steer) == 0x200);
 const _: () = assert!(offset_of!(Block, doorbell) == 0x400);
 const _: () = assert!(offset_of!(Block, msix) == 0x8000);

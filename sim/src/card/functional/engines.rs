@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sluice_hal::{
-    BufId, Mail, Micros, MoveDone, MoveJob, MoveSource, MoveTarget, PmAddr, RxDesc, RxFlags, TxJob,
+    BufId, Mail, Micros, MoveDone, MoveJob, MoveSource, MoveTarget, PmAddr, Rx, RxFlags, TxJob,
     layout,
 };
 use sluice_wire::crc32c;
@@ -27,7 +27,7 @@ const CRC_CONTEXTS: usize = 512;
 /// What the tile of one core holds.
 #[derive(Default)]
 pub struct Tile {
-    pub rx: VecDeque<RxDesc>,
+    pub rx: VecDeque<Rx>,
     pub tx: VecDeque<TxJob>,
     pub tx_done: u32,
     pub moves: VecDeque<MoveJob>,
@@ -220,16 +220,11 @@ impl Shared {
         self.registers.counters.rx_frames += 1;
         self.registers.counters.rx_bytes += frame.len() as u64;
         let own = self.registers.mac();
-        let mut desc = match sluice_engines::parse(frame, own, BufId(0), self.micros as u32) {
-            Ok(desc) => desc,
+        let mut rx = match sluice_engines::receive(frame, own, BufId(0), self.micros as u32) {
+            Ok(rx) => rx,
             Err(reason) => return self.registers.counters.drop(reason),
         };
-        let tcp = desc.flags.has(RxFlags::TCP);
-        let core = if tcp {
-            usize::from(self.registers.steer(desc.flow_hash))
-        } else {
-            0
-        };
+        let core = self.core_of(&rx);
         if core >= self.tiles.len() || self.tiles[core].rx.len() >= RX_DEPTH {
             return self.registers.counters.rx_queue_full += 1;
         }
@@ -242,22 +237,41 @@ impl Shared {
         let Some(buf) = buf else {
             return self.registers.counters.rx_no_buffer += 1;
         };
-        desc.buf = BufId(buf);
-        let at = desc.frame().addr.0 as usize;
+        match &mut rx {
+            Rx::Frame(desc) => desc.buf = BufId(buf),
+            Rx::Roce(packet) => packet.buf = BufId(buf),
+        }
+        let at = rx.frame().addr.0 as usize;
         self.pm_store(at, frame);
-        self.deliver(core, desc);
+        self.deliver(core, rx);
+    }
+
+    /// Steering: TCP by the table, RoCE by queue pair number, the rest to core 0.
+    fn core_of(&self, rx: &Rx) -> usize {
+        match rx {
+            Rx::Frame(desc) if desc.flags.has(RxFlags::TCP) => {
+                usize::from(self.registers.steer(desc.flow_hash))
+            }
+            Rx::Frame(_) => 0,
+            Rx::Roce(packet) => {
+                let core = usize::from(packet.core());
+                if core < self.tiles.len() { core } else { 0 }
+            }
+        }
     }
 
     /// Queues a descriptor. The hardware holds the newest one back if it may be replaced; here it is in the queue already.
-    fn deliver(&mut self, core: usize, desc: RxDesc) {
+    fn deliver(&mut self, core: usize, rx: Rx) {
         let queue = &mut self.tiles[core].rx;
         let behind = queue.len() > RX_MERGE;
-        match queue.back_mut() {
-            Some(last) if behind && sluice_engines::merges(last, &desc) => {
-                let replaced = std::mem::replace(last, desc).buf;
+        match (queue.back_mut(), &rx) {
+            (Some(Rx::Frame(last)), Rx::Frame(desc))
+                if behind && sluice_engines::merges(last, desc) =>
+            {
+                let replaced = std::mem::replace(last, *desc).buf;
                 self.free(replaced);
             }
-            _ => queue.push_back(desc),
+            _ => queue.push_back(rx),
         }
     }
 
@@ -424,10 +438,15 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_hal::{
+        RxDesc,
+        roce::{RoceJob, RoceMessage},
+    };
+    use sluice_regs::bar0_regs::{DROP_ICRC_OFFSET, DROP_ROCE_OFFSET};
 
-    fn acknowledgment(buf: u16, ack: u32) -> RxDesc {
+    fn acknowledgment(buf: u16, ack: u32) -> Rx {
         let tuple = [0x0a00_000b_u32, 0x0a00_0002];
-        RxDesc {
+        Rx::Frame(RxDesc {
             buf: BufId(buf),
             frame_len: 60,
             flags: RxFlags(RxFlags::IPV4 | RxFlags::TCP | RxFlags::L4_OK),
@@ -448,7 +467,7 @@ mod tests {
             src_ip4: tuple[0],
             dst_ip4: tuple[1],
             time_us: 0,
-        }
+        })
     }
 
     #[test]
@@ -463,11 +482,53 @@ mod tests {
             put(&mut shared, ack * 2920);
         }
         assert_eq!(shared.tiles[1].rx.len(), RX_MERGE + 1);
-        assert_eq!(shared.tiles[1].rx.back().map(|d| d.ack), Some(2_920_000));
+        let newest = shared.tiles[1].rx.back().expect("delivered");
+        assert!(matches!(newest, Rx::Frame(desc) if desc.ack == 2_920_000));
         assert_eq!(shared.free_buffers().0, all - RX_MERGE - 1);
         // Duplicates are news of their own.
         put(&mut shared, 2_920_000);
         put(&mut shared, 2_920_000);
         assert_eq!(shared.tiles[1].rx.len(), RX_MERGE + 3);
+    }
+    /// A SEND to `qpn`, made by the tx engine out of a template for the card itself.
+    fn send_to(shared: &mut Shared, qpn: u32) -> Vec<u8> {
+        let header = [
+            [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 0].as_slice(),
+            &[
+                0x45, 2, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+            ],
+            &[0xc0, 1, 0x12, 0xb7, 0, 0, 0, 0],
+        ]
+        .concat();
+        let mut job = RoceJob::new(RoceMessage::Send, qpn, 7);
+        job.template = PmAddr(layout::HEADERS_BASE + 2);
+        shared.pm_store(job.template.0 as usize, &header);
+        sluice_engines::transmit(&TxJob::Roce(job), shared.pm()).remove(0)
+    }
+
+    #[test]
+    fn roce_goes_to_the_core_of_its_queue_pair_and_a_wrong_icrc_is_counted() {
+        let mut shared = Shared::new(3, 1);
+        let (small, _) = shared.free_buffers();
+        for (qpn, core) in [(1, 0), (0x10_0005, 1), (0x2f_ffff, 2), (0x30_0000, 0)] {
+            let frame = send_to(&mut shared, qpn);
+            shared.receive_frame(&frame);
+            let got = shared.tiles[core].rx.pop_back().expect("delivered");
+            assert!(matches!(got, Rx::Roce(packet) if packet.dest_qp == qpn && packet.psn == 7));
+            let at = got.frame().addr.0 as usize;
+            assert_eq!(shared.pm_load(at, frame.len()), frame);
+            shared.free(got.buf());
+        }
+        let mut frame = send_to(&mut shared, 1);
+        *frame.last_mut().expect("bytes") ^= 1;
+        shared.receive_frame(&frame);
+        frame[42] = 0xff;
+        shared.receive_frame(&frame);
+        let counted = |at| shared.registers.read(at);
+        assert_eq!(
+            (counted(DROP_ICRC_OFFSET), counted(DROP_ROCE_OFFSET)),
+            (1, 1)
+        );
+        assert_eq!(shared.free_buffers().0, small);
     }
 }

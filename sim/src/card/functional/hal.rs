@@ -2,7 +2,7 @@
 
 use sluice_hal::{
     BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
-    PmAddr, RxDesc, TxJob,
+    PmAddr, Rx, TxJob,
 };
 use sluice_wire::crc32c;
 
@@ -42,7 +42,7 @@ impl Hal for FunctionalHal<'_> {
         self.shared.random()
     }
 
-    fn rx_next(&mut self) -> Option<RxDesc> {
+    fn rx_next(&mut self) -> Option<Rx> {
         let core = self.index();
         self.shared.tiles[core].rx.pop_front()
     }

@@ -178,7 +178,7 @@ impl Registers {
         match offset {
             r::MAGIC_OFFSET => MAGIC,
             r::MAP_VERSION_OFFSET => MAP_VERSION,
-            r::FEATURES_OFFSET => 0b111,
+            r::FEATURES_OFFSET => 0b1_0111,
             r::NUMBERS_OFFSET => {
                 u32::from(self.cores) | (VECTORS as u32) << 16 | (DOORBELL_SLOTS as u32) << 24
             }
@@ -197,6 +197,8 @@ impl Registers {
             r::DROP_FRAGMENT_OFFSET => c.drops[DropReason::Fragment as usize],
             r::DROP_CHECKSUM_OFFSET => c.drops[DropReason::L4Checksum as usize],
             r::DROP_L4_HEADER_OFFSET => c.drops[DropReason::L4Header as usize],
+            r::DROP_ROCE_OFFSET => c.drops[DropReason::Roce as usize],
+            r::DROP_ICRC_OFFSET => c.drops[DropReason::Icrc as usize],
             r::DROP_NOT_FOR_US_OFFSET => c.drops[DropReason::NotOurs as usize],
             r::DROP_PAUSE_OFFSET | r::PAUSE_FRAMES_OFFSET => c.drops[DropReason::Pause as usize],
             r::DROP_NO_BUFFER_OFFSET => c.rx_no_buffer,

@@ -8,7 +8,7 @@ use sluice_device::testing::Memory;
 use sluice_driver::nvme::Ssd as Driver;
 use sluice_hal::{
     BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
-    PmAddr, RxDesc, TxJob, layout,
+    PmAddr, Rx, TxJob, layout,
 };
 use sluice_ssd::{Completed, Pages, QueuePair, Request, place, prp, queue, status};
 use sluice_wire::nvme::{DsmRange, NvmOpcode, Status, control, dsm};
@@ -430,7 +430,7 @@ impl Hal for Card {
     fn random(&mut self) -> u32 {
         0
     }
-    fn rx_next(&mut self) -> Option<RxDesc> {
+    fn rx_next(&mut self) -> Option<Rx> {
         None
     }
     fn rx_free(&mut self, _: BufId) {}

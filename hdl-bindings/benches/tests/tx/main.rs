@@ -1,5 +1,7 @@
 //! tx: every frame of every job against the software model, with memory and wire stalling.
 
+mod roce;
+
 use std::collections::VecDeque;
 
 use sluice_benches::{

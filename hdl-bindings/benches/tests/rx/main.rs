@@ -1,5 +1,7 @@
 //! rx: every frame against the software model: descriptor, buffer bytes, drop counters, pools and steering.
 
+mod roce;
+
 use std::collections::VecDeque;
 
 use sluice_benches::{
@@ -263,8 +265,10 @@ impl Rig {
             "bytes of frame {n} ({} bytes)",
             frame.len()
         );
-        let tcp = wanted[1] >> 2 & 1 == 1;
-        let core = if tcp {
+        let (tcp, roce) = (wanted[1] >> 2 & 1 == 1, wanted[1] >> 11 & 1 == 1);
+        let core = if roce {
+            (wanted[5] >> 20) as u8
+        } else if tcp {
             self.steer[wanted[9] as usize % 128]
         } else {
             0
