@@ -1,6 +1,8 @@
 //! Sessions of a real Linux host with a real Linux target, replayed: the host's side into the firmware's NVMe/TCP machine, the
 //! target's side into the initiator's parser. Every PDU has to be accepted and every digest has to be right.
 
+#[path = "captures/rdma.rs"]
+mod rdma;
 #[path = "captures/streams.rs"]
 mod streams;
 

@@ -8,6 +8,7 @@
 
 pub mod layout;
 mod mover;
+pub mod roce;
 mod rx;
 mod tx;
 

@@ -3,8 +3,10 @@
 //! Buffers, queues and counters are the caller's; nothing here knows of time.
 #![forbid(unsafe_code)]
 
+mod roce;
 mod rx;
 mod tx;
 
+pub use roce::{RoceDrop, parse_roce, transmit_roce};
 pub use rx::{DropReason, MAX_FRAME, merges, parse};
 pub use tx::transmit;

@@ -1,0 +1,394 @@
+//! The engines for RoCEv2, as `sluice_hal::roce` proposes them: a frame becomes a descriptor, a job becomes frames. No card
+//! model uses them yet; protocol tests do.
+
+use sluice_hal::{
+    BufId, RxFlags,
+    roce::{FLAG_ROCE, Remote, RoceJob, RoceMessage, RoceRx},
+};
+use sluice_wire::{
+    checksum::Sum,
+    crc32c::crc32c,
+    ethernet, ipv4, ipv6,
+    roce::{self, Aeth, Bth, CNP_RESERVED, DEFAULT_PKEY, Deth, ICRC_LEN, Opcode, Reth, View},
+};
+use zerocopy::IntoBytes;
+
+/// Why rx drops a packet to RoCE's port; each needs a counter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+pub enum RoceDrop {
+    /// Headers that do not fit, another transport version, an unknown opcode, or padding beyond the payload.
+    #[error("bad RoCE packet")]
+    Format,
+    /// ICRC wrong.
+    #[error("bad ICRC")]
+    Icrc,
+}
+
+/// Describes a frame if it is RoCEv2 over UDP; `None` leaves it to [`crate::parse`]. The caller has checked addresses, IP
+/// header and UDP checksum with that.
+///
+/// # Errors
+/// Why the engine would drop it.
+#[must_use]
+pub fn parse_roce(frame: &[u8], buf: BufId, time_us: u32) -> Option<Result<RoceRx, RoceDrop>> {
+    let eth = ethernet::View::of(frame)?;
+    let l3 = eth.payload_offset;
+    let mut flags = RxFlags::UDP | RxFlags::L4_OK | FLAG_ROCE;
+    let (src, dst, udp, ip_len) = match eth.ethertype {
+        ethernet::IPV4 => {
+            let ip = ipv4::View::of(&frame[l3..]).ok()?;
+            let congested = ip.header.tos & 3 == ipv4::CE;
+            flags |= RxFlags::IPV4 | if congested { RxFlags::CE } else { 0 };
+            let udp = (ip.header.protocol == ipv4::PROTOCOL_UDP).then_some(ip.payload)?;
+            (&ip.header.src[..], &ip.header.dst[..], udp, ip.header_len)
+        }
+        ethernet::IPV6 => {
+            let ip = ipv6::View::of(&frame[l3..])?;
+            let congested = ip.header.ecn() == ipv4::CE;
+            flags |= RxFlags::IPV6 | if congested { RxFlags::CE } else { 0 };
+            let udp = (ip.header.next_header == ipv4::PROTOCOL_UDP).then_some(ip.payload)?;
+            (&ip.header.src[..], &ip.header.dst[..], udp, 40)
+        }
+        _ => return None,
+    };
+    if udp.get(2..4)? != roce::UDP_PORT.to_be_bytes() {
+        return None;
+    }
+    let packet = &frame[l3..l3 + ip_len + udp.len()];
+    let Some(view) = View::of(&udp[8..]).filter(|_| udp.len() % 4 == 0) else {
+        return Some(Err(RoceDrop::Format));
+    };
+    if roce::icrc(&packet[..packet.len() - ICRC_LEN]) != Some(view.icrc) {
+        return Some(Err(RoceDrop::Icrc));
+    }
+    let number = |address: &[u8]| address.try_into().map_or(0, u32::from_be_bytes);
+    let l4 = l3 + ip_len;
+    let reth = view.reth.copied().unwrap_or_default();
+    let deth = view.deth.copied().unwrap_or_default();
+    let word = view
+        .aeth
+        .map_or(view.word.unwrap_or(deth.qkey.get()), |aeth| aeth.0.get());
+    Some(Ok(RoceRx {
+        buf,
+        frame_len: frame.len() as u16,
+        flags: RxFlags(flags | if eth.tci.is_some() { RxFlags::VLAN } else { 0 }),
+        vlan: eth.tci.unwrap_or(0),
+        l3_offset: l3 as u8,
+        l4_offset: l4 as u8,
+        payload_offset: (l4 + 8 + 12 + view.opcode.extended_len()) as u8,
+        opcode: view.bth.opcode,
+        payload_len: view.payload.len() as u16,
+        pkey: view.bth.pkey.get(),
+        src_port: u16::from_be_bytes([udp[0], udp[1]]),
+        pad: view.bth.pad() as u8,
+        solicited: view.bth.flags & Bth::SOLICITED != 0,
+        ack_req: view.bth.ack_req(),
+        fecn: view.bth.dest_qp.get() & Bth::FECN != 0,
+        becn: view.bth.dest_qp.get() & Bth::BECN != 0,
+        dest_qp: view.bth.qpn(),
+        psn: view.bth.sequence(),
+        word,
+        flow_hash: crc32c(&[src, dst, &udp[..4]].concat()),
+        src_ip4: number(src),
+        dst_ip4: number(dst),
+        time_us,
+        va: if view.deth.is_some() {
+            u64::from(deth.src_qp.get())
+        } else {
+            reth.va.get()
+        },
+        rkey: reth.rkey.get(),
+        dma_len: reth.len.get(),
+    }))
+}
+
+/// The frames of a job, in order, read out of packet memory `pm`; not yet padded to 60 bytes.
+///
+/// # Panics
+/// If the job breaks the rules of `sluice_hal::roce`: addresses outside `pm`, an MTU code out of range, a run that does not
+/// end its message and is no whole number of MTUs, payload where there is none, or too much of it.
+#[must_use]
+pub fn transmit_roce(job: &RoceJob, pm: &[u8]) -> Vec<Vec<u8>> {
+    assert!((1..=5).contains(&job.mtu_code), "MTU code {}", job.mtu_code);
+    assert_eq!(job.template.0 % 4, 2, "template");
+    let mtu = 128usize << job.mtu_code;
+    let pieces = &job.gather[..usize::from(job.gather_len)];
+    let slices = pieces
+        .iter()
+        .map(|p| &pm[p.addr.0 as usize..][..p.len as usize]);
+    let payload = slices.collect::<Vec<_>>().concat();
+    let single = !matches!(
+        job.message,
+        RoceMessage::Send
+            | RoceMessage::SendInvalidate(_)
+            | RoceMessage::Write(_)
+            | RoceMessage::ReadResponse(_)
+    );
+    if single {
+        assert!(job.starts && job.ends && payload.len() <= mtu);
+    }
+    assert!(job.ends || (payload.len().is_multiple_of(mtu) && !payload.is_empty()));
+    let count = payload.len().div_ceil(mtu).max(1);
+    (0..count)
+        .map(|i| {
+            let part = &payload[i * mtu..payload.len().min((i + 1) * mtu)];
+            let first = job.starts && i == 0;
+            let last = job.ends && i + 1 == count;
+            packet(job, i as u32, first, last, i + 1 == count, part, pm)
+        })
+        .collect()
+}
+
+fn packet(
+    job: &RoceJob,
+    i: u32,
+    first: bool,
+    last: bool,
+    ends_job: bool,
+    payload: &[u8],
+    pm: &[u8],
+) -> Vec<u8> {
+    let place = |only, start, middle, end| match (first, last) {
+        (true, true) => only,
+        (true, false) => start,
+        (false, false) => middle,
+        (false, true) => end,
+    };
+    use Opcode as O;
+    let opcode = match job.message {
+        RoceMessage::Send => place(O::SendOnly, O::SendFirst, O::SendMiddle, O::SendLast),
+        RoceMessage::SendInvalidate(_) => place(
+            O::SendOnlyInvalidate,
+            O::SendFirst,
+            O::SendMiddle,
+            O::SendLastInvalidate,
+        ),
+        RoceMessage::Write(_) => place(O::WriteOnly, O::WriteFirst, O::WriteMiddle, O::WriteLast),
+        RoceMessage::ReadRequest(_) => O::ReadRequest,
+        RoceMessage::ReadResponse(_) => place(
+            O::ReadResponseOnly,
+            O::ReadResponseFirst,
+            O::ReadResponseMiddle,
+            O::ReadResponseLast,
+        ),
+        RoceMessage::Acknowledge(_) => O::Acknowledge,
+        RoceMessage::Cnp => O::Cnp,
+        RoceMessage::Datagram { .. } => O::UdSendOnly,
+    };
+    let every = u32::from(job.ack.every);
+    let ack = (ends_job && job.ack.last) || (every != 0 && (i + 1).is_multiple_of(every));
+    let pad = payload.len().wrapping_neg() & 3;
+    let psn = job.psn.wrapping_add(i) & roce::MASK_24;
+    let cnp = opcode == O::Cnp;
+    let bth = Bth {
+        opcode: opcode as u8,
+        flags: (pad as u8) << 4
+            | if ends_job && job.solicited {
+                Bth::SOLICITED
+            } else {
+                0
+            },
+        pkey: DEFAULT_PKEY.into(),
+        dest_qp: (job.dest_qp | if cnp { Bth::BECN } else { 0 }).into(),
+        psn: (psn | if ack { Bth::ACK_REQ } else { 0 }).into(),
+    };
+    let mut frame = pm[job.template.0 as usize..][..job.header_len() as usize].to_vec();
+    frame.extend(bth.as_bytes());
+    frame.extend(extended(job.message, opcode));
+    frame.extend(payload);
+    frame.resize(frame.len() + pad, 0);
+    seal(job, &mut frame);
+    frame
+}
+
+fn extended(message: RoceMessage, opcode: Opcode) -> Vec<u8> {
+    let reth = |remote: Remote| Reth {
+        va: remote.va.into(),
+        rkey: remote.rkey.into(),
+        len: remote.len.into(),
+    };
+    match message {
+        RoceMessage::SendInvalidate(key) if opcode.extended_len() == 4 => {
+            key.to_be_bytes().to_vec()
+        }
+        RoceMessage::Write(remote) | RoceMessage::ReadRequest(remote) if opcode.has_reth() => {
+            reth(remote).as_bytes().to_vec()
+        }
+        RoceMessage::ReadResponse(aeth) | RoceMessage::Acknowledge(aeth) if opcode.has_aeth() => {
+            Aeth(aeth.into()).as_bytes().to_vec()
+        }
+        RoceMessage::Cnp => vec![0; CNP_RESERVED],
+        RoceMessage::Datagram { qkey, src_qp } => Deth {
+            qkey: qkey.into(),
+            src_qp: src_qp.into(),
+        }
+        .as_bytes()
+        .to_vec(),
+        _ => vec![],
+    }
+}
+
+/// Lengths, IPv4 header checksum, ICRC.
+fn seal(job: &RoceJob, frame: &mut Vec<u8>) {
+    let l3 = job.l3_offset() as usize;
+    let l4 = job.header_len() as usize - 8;
+    let end = frame.len() + ICRC_LEN;
+    let mut put = |at: usize, value: u16| frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    put(l4 + 4, (end - l4) as u16);
+    if job.ipv6 {
+        put(l3 + 4, (end - l4) as u16);
+    } else {
+        put(l3 + 2, (end - l3) as u16);
+        put(l3 + 10, 0);
+        let sum = Sum::default().bytes(&frame[l3..l4]).finish();
+        frame[l3 + 10..l3 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+    if let Some(icrc) = roce::icrc(&frame[l3..]) {
+        frame.extend(icrc.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_hal::{PmAddr, PmSlice, roce::AckRule};
+    use zerocopy::IntoBytes;
+
+    /// Packet memory with an IPv4 template at 2 and counting bytes from 4096 on.
+    fn memory() -> Vec<u8> {
+        let mut pm: Vec<u8> = (0..16384).map(|i| (i % 251) as u8).collect();
+        let eth = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+        let mut ip = ipv4::Header::new([10, 0, 0, 2], [10, 0, 0, 1], ipv4::PROTOCOL_UDP, 0);
+        ip.tos = 0x6a;
+        let udp = [0xc0, 1, 0x12, 0xb7, 0, 0, 0, 0];
+        let header = [&eth[..], ip.as_bytes(), &udp].concat();
+        pm[2..2 + header.len()].copy_from_slice(&header);
+        pm
+    }
+
+    fn job(message: RoceMessage, pieces: &[(u32, u32)]) -> RoceJob {
+        let mut job = RoceJob::new(message, 0x12_3456, 0xff_ffff);
+        job.template = PmAddr(2);
+        for (slot, (at, len)) in job.gather.iter_mut().zip(pieces) {
+            *slot = PmSlice::new(PmAddr(*at), *len);
+        }
+        job.gather_len = pieces.len() as u8;
+        job
+    }
+
+    fn parsed(frames: &[Vec<u8>]) -> Vec<RoceRx> {
+        frames
+            .iter()
+            .map(|frame| {
+                parse_roce(frame, BufId(3), 9)
+                    .expect("RoCE")
+                    .expect("right")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_write_is_cut_at_the_path_mtu_and_padded_at_the_end() {
+        let remote = Remote {
+            va: 0x1_0000_0040,
+            rkey: 0xabcd,
+            len: 601,
+        };
+        let mut job = job(RoceMessage::Write(remote), &[(4096, 300), (8192, 301)]);
+        job.ack = AckRule {
+            last: true,
+            every: 2,
+        };
+        let frames = transmit_roce(&job, &memory());
+        let packets = parsed(&frames);
+        let seen: Vec<_> = packets
+            .iter()
+            .map(|p| (p.opcode, p.psn, p.ack_req, p.payload_len, p.pad))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (0x06, 0xff_ffff, false, 256, 0),
+                (0x07, 0, true, 256, 0),
+                (0x08, 1, true, 89, 3)
+            ]
+        );
+        assert_eq!(
+            (packets[0].va, packets[0].rkey, packets[0].dma_len),
+            (remote.va, remote.rkey, 601)
+        );
+        assert_eq!((packets[1].va, packets[1].dest_qp), (0, 0x12_3456));
+        let payload: Vec<u8> = packets
+            .iter()
+            .zip(&frames)
+            .flat_map(|(p, f)| {
+                f[usize::from(p.payload_offset)..][..usize::from(p.payload_len)].to_vec()
+            })
+            .collect();
+        let pm = memory();
+        assert_eq!(payload, [&pm[4096..4396], &pm[8192..8493]].concat());
+    }
+
+    #[test]
+    fn a_message_is_taken_up_in_its_middle() {
+        let mut job = job(RoceMessage::SendInvalidate(7), &[(4096, 512)]);
+        (job.starts, job.ends) = (false, false);
+        let opcodes = |job: &RoceJob| -> Vec<_> {
+            parsed(&transmit_roce(job, &memory()))
+                .iter()
+                .map(|p| (p.opcode, p.word))
+                .collect()
+        };
+        assert_eq!(opcodes(&job), [(0x01, 0), (0x01, 0)]);
+        job.ends = true;
+        assert_eq!(opcodes(&job), [(0x01, 0), (0x16, 7)]);
+        job.starts = true;
+        assert_eq!(opcodes(&job), [(0x00, 0), (0x16, 7)]);
+        job.gather[0].len = 0;
+        assert_eq!(opcodes(&job), [(0x17, 7)]);
+    }
+
+    #[test]
+    fn every_kind_of_message_is_read_back() {
+        let aeth = 0x6000_0005;
+        let acknowledge = parsed(&transmit_roce(
+            &job(RoceMessage::Acknowledge(aeth), &[]),
+            &memory(),
+        ));
+        assert_eq!((acknowledge[0].opcode, acknowledge[0].word), (0x11, aeth));
+        let cnp = parsed(&transmit_roce(&job(RoceMessage::Cnp, &[]), &memory()));
+        assert_eq!(
+            (cnp[0].opcode, cnp[0].becn, cnp[0].payload_len),
+            (0x81, true, 16)
+        );
+        let datagram = RoceMessage::Datagram { qkey: 5, src_qp: 1 };
+        let datagram = parsed(&transmit_roce(&job(datagram, &[(4096, 256)]), &memory()));
+        assert_eq!(
+            (datagram[0].opcode, datagram[0].word, datagram[0].va),
+            (0x64, 5, 1)
+        );
+        let response = parsed(&transmit_roce(
+            &job(RoceMessage::ReadResponse(aeth), &[(4096, 600)]),
+            &memory(),
+        ));
+        let words: Vec<_> = response.iter().map(|p| (p.opcode, p.word)).collect();
+        assert_eq!(words, [(0x0d, aeth), (0x0e, 0), (0x0f, aeth)]);
+    }
+
+    #[test]
+    fn a_flipped_bit_behind_the_ip_header_is_caught() {
+        let frame = transmit_roce(&job(RoceMessage::Send, &[(4096, 100)]), &memory()).remove(0);
+        for bit in 42 * 8..frame.len() * 8 {
+            // FECN, BECN and six bits beside them may change on the way.
+            if bit / 8 == 42 + 4 {
+                continue;
+            }
+            let mut other = frame.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                !matches!(parse_roce(&other, BufId(0), 0), Some(Ok(_))),
+                "bit {bit}"
+            );
+        }
+    }
+}
