@@ -27,6 +27,8 @@ mod transport;
 mod workload;
 
 #[cfg(test)]
+mod test_disk;
+#[cfg(test)]
 mod test_target;
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,8 @@ pub struct RdmaConfig {
     pub receive_len: usize,
     /// The target is to invalidate keys with its responses.
     pub invalidate: bool,
+    /// See [`qp::QpConfig::resume_as_first`].
+    pub resume_as_first: bool,
     /// RDMA READs served at once.
     pub resources: u8,
     /// RDMA READs outstanding at once: Linux has none, hostile tests may.
@@ -79,6 +81,7 @@ impl Default for RdmaConfig {
             receives: None,
             receive_len: 16,
             invalidate: true,
+            resume_as_first: false,
             resources: 128,
             depth: 0,
             ack_timeout: 17,

@@ -13,6 +13,7 @@ use sluice_wire::{
 };
 use zerocopy::{FromBytes, IntoBytes, big_endian::U32};
 
+use super::frame::flow_label;
 use crate::{fabric::Clock, initiator::net::CLOCKS_PER_MICRO};
 
 /// A management datagram.
@@ -33,8 +34,6 @@ pub struct Identity {
     pub guid: [u8; 8],
     /// Port that the private data names as the source.
     pub port: u16,
-    /// Flow label of the path.
-    pub flow_label: u32,
 }
 
 /// What a REQ asks for.
@@ -213,7 +212,7 @@ fn address(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-fn message<T>(attribute: u16, tid: u64, fill: impl FnOnce(&mut T)) -> Mad
+pub(super) fn message<T>(attribute: u16, tid: u64, fill: impl FnOnce(&mut T)) -> Mad
 where
     T: FromBytes + IntoBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
 {
@@ -248,8 +247,7 @@ impl Request {
                 remote_lid: NO_LID.into(),
                 local_gid: gid(self.addresses.0),
                 remote_gid: gid(self.addresses.1),
-                // Packet rate: what rxe says of itself.
-                flow_rate: (id.flow_label << 12 | 4).into(),
+                flow_rate: (flow_label(id.port, self.port) << 12).into(),
                 traffic_class: 0,
                 hop_limit: 64,
                 sl: 0,

@@ -269,10 +269,19 @@ fn parse_ip(eth: &ethernet::Header, ip: &[u8], is_v4: bool) -> Result<Received, 
     })
 }
 
-/// UDP source port of a queue pair as Linux rxe chooses it: the kernel's `hash_32(qpn, 14) | 0xc000`.
+/// UDP source port of queue pair 1 with Linux rxe: the kernel's `hash_32(1, 14) | 0xc000`.
+pub const GSI_SOURCE_PORT: u16 = 55410;
+
+/// Flow label of a connection between two ports of TCP's port space, as Linux chooses it.
 #[must_use]
-pub fn source_port(qpn: u32) -> u16 {
-    0xc000 | (qpn.wrapping_mul(0x61c8_8647) >> 18) as u16
+pub fn flow_label(src_port: u16, dst_port: u16) -> u32 {
+    (u32::from(src_port) * 31 + u32::from(dst_port)) & 0xf_ffff
+}
+
+/// UDP source port of a connection with this flow label (the kernel's `rdma_flow_label_to_udp_sport`).
+#[must_use]
+pub fn source_port(flow_label: u32) -> u16 {
+    0xc000 | (flow_label & 0x3fff ^ flow_label >> 14 & 0x3f) as u16
 }
 
 #[cfg(test)]
@@ -363,8 +372,8 @@ mod tests {
 
     #[test]
     fn source_ports_are_those_of_linux() {
-        // QP 1 and QP 0x11 of capture c_rdma_rxe.
-        assert_eq!((source_port(1), source_port(0x11)), (55410, 49896));
+        // The first connection of capture c_rdma_rxe.
+        assert_eq!(source_port(flow_label(0x85bb, 4420)), 49896);
     }
 
     proptest! {

@@ -136,7 +136,6 @@ impl Hca {
             psn: self.rng.next_u32() & MASK_24,
             guid: [a ^ 2, b, c, 0xff, 0xfe, d, e, f],
             port: 0x8000 | self.rng.next_u32() as u16,
-            flow_label: self.rng.next_u32() & 0xf_ffff,
         }
     }
 
@@ -279,11 +278,11 @@ impl Hca {
         }
     }
 
-    fn path(&mut self, qpn: u32, ecn: bool) -> Path {
+    fn path(&mut self, src_port: u16, ecn: bool) -> Path {
         self.ip_id = self.ip_id.wrapping_add(1);
         self.counters.sent += 1;
         Path {
-            src_port: frame::source_port(qpn),
+            src_port,
             ip_id: self.ip_id,
             ecn,
         }
@@ -297,17 +296,17 @@ impl Hca {
             qkey: GSI_QKEY.into(),
             src_qp: GSI_QPN.into(),
         });
-        let path = self.path(GSI_QPN, false);
+        let path = self.path(frame::GSI_SOURCE_PORT, false);
         self.tx.push(packet.frame(&self.here, &to, path));
     }
 
     fn send(&mut self, now: Clock, at: usize, packet: &Packet) {
         let conn = &self.conns[at];
         let (ip, hop, ecn) = (conn.target.ip(), conn.hop, conn.config.ecn);
-        let qpn = conn.request.identity.qpn;
+        let flow = frame::flow_label(conn.request.identity.port, conn.request.port);
         // A frame to somebody whose address has been forgotten is lost.
         if let Answer::Known(mac) = self.neighbours.find(now, &self.here, hop, &mut self.tx) {
-            let path = self.path(qpn, ecn);
+            let path = self.path(frame::source_port(flow), ecn);
             self.tx
                 .push(packet.frame(&self.here, &Endpoint { mac, ip }, path));
         }
@@ -501,6 +500,7 @@ fn qp_config(request: &Request, config: &RdmaConfig, accepted: &Accepted) -> QpC
         rnr_timer: config.rnr_timer,
         max_reads: usize::from(config.depth.min(accepted.resources)).max(1),
         read_resources: usize::from(config.resources),
+        resume_as_first: config.resume_as_first,
         receive_len: config.receive_len,
     }
 }

@@ -35,6 +35,9 @@ pub struct QpConfig {
     pub max_reads: usize,
     /// RDMA READs of the peer that it can answer again.
     pub read_resources: usize,
+    /// An RDMA READ that is asked for again from its middle is answered like a new one, as the standard has it (C9-109); rxe goes
+    /// on where it was, with Middle and Last.
+    pub resume_as_first: bool,
     /// Longest SEND it takes.
     pub receive_len: usize,
 }
@@ -198,6 +201,12 @@ impl Qp {
     /// The next thing that happened.
     pub fn take_event(&mut self) -> Option<Event> {
         self.common.events.pop_front()
+    }
+
+    /// PSN of the peer's next request.
+    #[must_use]
+    pub fn expected(&self) -> u32 {
+        self.responder.expected()
     }
 
     /// Times that something was sent again.

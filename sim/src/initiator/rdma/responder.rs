@@ -56,6 +56,10 @@ impl Responder {
         }
     }
 
+    pub(super) fn expected(&self) -> u32 {
+        self.expected
+    }
+
     pub(super) fn receive(&mut self, packet: &Packet, memory: &mut Memory, common: &mut Common) {
         match distance(packet.psn, self.expected) {
             1.. => {
@@ -98,7 +102,8 @@ impl Responder {
         let inside = va == read.va + at as u64 && len <= read.len - at;
         if inside && reth.rkey.get() == read.rkey {
             if let Ok(data) = memory.read(read.rkey, va, len, true) {
-                self.read_responses(packet.psn, &data, common);
+                let resumed = at != 0 && !common.config.resume_as_first;
+                self.read_responses(packet.psn, &data, resumed, common);
             }
         }
     }
@@ -245,7 +250,7 @@ impl Responder {
         let packets = len.div_ceil(common.config.mtu).max(1) as u32;
         self.msn = after(self.msn, 1);
         self.expected = after(self.expected, packets);
-        self.read_responses(packet.psn, &data, common);
+        self.read_responses(packet.psn, &data, false, common);
         self.answered.push_back(Answered {
             first: packet.psn,
             packets,
@@ -259,11 +264,11 @@ impl Responder {
         Ok(())
     }
 
-    fn read_responses(&self, psn: u32, data: &[u8], common: &mut Common) {
+    fn read_responses(&self, psn: u32, data: &[u8], resumed: bool, common: &mut Common) {
         let mtu = common.config.mtu;
         let count = data.len().div_ceil(mtu).max(1);
         for i in 0..count {
-            let opcode = match (i == 0, i + 1 == count) {
+            let opcode = match (i == 0 && !resumed, i + 1 == count) {
                 (true, true) => Opcode::ReadResponseOnly,
                 (true, false) => Opcode::ReadResponseFirst,
                 (false, false) => Opcode::ReadResponseMiddle,
