@@ -500,10 +500,10 @@ impl Initiator {
         }
     }
 
-    /// Queue pair numbers of an RDMA queue: this host's, and the target's while it is connected.
-    pub fn queue_pairs(&mut self, queue: QueueId) -> Option<(u32, Option<u32>)> {
+    /// Where the queue pair of an RDMA queue stands, while it is connected.
+    pub fn queue_pair(&mut self, queue: QueueId) -> Option<rdma::qp::Place> {
         let hca = &self.ground.hca;
-        self.queues[queue.0].rdma().map(|queue| queue.qpns(hca))
+        self.queues[queue.0].rdma()?.place(hca)
     }
 
     /// What this host's RoCE adapter has seen.

@@ -44,6 +44,9 @@ pub struct RdmaConfig {
     pub receive_len: usize,
     /// The target is to invalidate keys with its responses.
     pub invalidate: bool,
+    /// Data that do not lie in the capsule are cut into so many regions, with a descriptor for each in the capsule. Linux has one
+    /// region; with more the keys are not invalidated by responses.
+    pub regions: usize,
     /// See [`qp::QpConfig::resume_as_first`].
     pub resume_as_first: bool,
     /// RDMA READs served at once.
@@ -81,6 +84,7 @@ impl Default for RdmaConfig {
             receives: None,
             receive_len: 16,
             invalidate: true,
+            regions: 1,
             resume_as_first: false,
             resources: 128,
             depth: 0,

@@ -338,8 +338,11 @@ mod tests {
                 for len in 0..9 {
                     let sent = packet(opcode, vec![0xa5; len]);
                     let mut frame = sent.frame(&a, &b, path());
-                    // Ethernet's own padding does not disturb.
+                    // Ethernet's own padding does not disturb, nor does a VLAN tag.
                     frame.resize(frame.len() + 7, 0);
+                    if len & 1 == 1 {
+                        frame.splice(12..12, [0x81, 0, 0x60, 5]);
+                    }
                     let got = parse(&frame).expect("RoCE").expect("sound");
                     assert_eq!((got.from, got.to, got.congested), (a, b, false));
                     assert_eq!(got.packet, sent);

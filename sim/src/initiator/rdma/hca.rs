@@ -18,7 +18,7 @@ use super::{
     frame::{self, Endpoint, Packet, Path, Received},
     memory::Memory,
     neighbour::{Answer, Neighbours},
-    qp::{Event, Qp, QpConfig, RcError, Work},
+    qp::{Event, Place, Qp, QpConfig, RcError, Work},
 };
 use crate::{
     fabric::Clock,
@@ -479,11 +479,9 @@ impl Hca {
         self.flush(now, conn.0);
     }
 
-    /// A connection's own queue pair number, and the target's once it is there.
-    pub(super) fn qpns(&self, conn: ConnId) -> (u32, Option<u32>) {
-        let conn = &self.conns[conn.0];
-        let remote = conn.qp.as_ref().map(|qp| qp.config().remote_qpn);
-        (conn.request.identity.qpn, remote)
+    /// Where a connection's queue pair stands, while it is connected.
+    pub(super) fn place(&self, conn: ConnId) -> Option<Place> {
+        self.conns[conn.0].qp.as_ref().map(Qp::place)
     }
 }
 

@@ -9,14 +9,14 @@ use std::{
 use sluice_wire::{
     fabrics,
     nvme::{Cqe, SglDescriptor, SglKind},
-    nvme_rdma::Keyed,
+    nvme_rdma::{Keyed, LAST_SEGMENT_OFFSET},
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{
     hca::{ConnEvent, ConnId, Hca},
     memory::{Access, Region},
-    qp::Work,
+    qp::{Place, Work},
 };
 use crate::{
     fabric::Clock,
@@ -34,8 +34,8 @@ const MAX_DATA: usize = (1 << 24) - 1;
 struct Flight {
     id: CommandId,
     data: Data,
-    /// The key of its data, unless these lie in the capsule.
-    rkey: Option<u32>,
+    /// The keys of its data in order, unless these lie in the capsule.
+    rkeys: Vec<u32>,
     /// Number of its SEND.
     work: u64,
     /// That was acknowledged.
@@ -120,8 +120,8 @@ impl Queue {
         hca.send_request_again(now, self.conn);
     }
 
-    pub(crate) fn qpns(&self, hca: &Hca) -> (u32, Option<u32>) {
-        hca.qpns(self.conn)
+    pub(crate) fn place(&self, hca: &Hca) -> Option<Place> {
+        hca.place(self.conn)
     }
 
     /// Moves what can be moved; true if anything did.
@@ -202,7 +202,7 @@ impl Queue {
             Data::ToCard(_) => self.config.rdma.qid != 0 && len <= self.config.in_capsule,
             _ => false,
         };
-        let mut rkey = None;
+        let mut rkeys = vec![];
         let mut capsule = vec![];
         let descriptor = match &data {
             Data::ToCard(bytes) if in_capsule => {
@@ -214,15 +214,28 @@ impl Queue {
                     Data::ToCard(bytes) => bytes.clone(),
                     _ => vec![0; len],
                 };
-                let (key, va) = hca.memory.register(buffer, access);
-                rkey = Some(key);
-                let keyed = Keyed {
-                    va,
-                    len: len as u32,
-                    rkey: key,
-                    invalidate: self.config.rdma.invalidate,
-                };
-                keyed.descriptor()
+                let regions = self.config.rdma.regions.clamp(1, len);
+                for piece in buffer.chunks(len.div_ceil(regions)) {
+                    let (rkey, va) = hca.memory.register(piece.to_vec(), access);
+                    rkeys.push(rkey);
+                    let keyed = Keyed {
+                        va,
+                        len: piece.len() as u32,
+                        rkey,
+                        invalidate: self.config.rdma.invalidate && regions == 1,
+                    };
+                    capsule.extend(keyed.descriptor().as_bytes());
+                }
+                match SglDescriptor::read_from_bytes(&capsule) {
+                    Ok(only) => {
+                        capsule.clear();
+                        only
+                    }
+                    Err(_) => SglDescriptor {
+                        id: LAST_SEGMENT_OFFSET,
+                        ..SglDescriptor::new(SglKind::Offset, 0, capsule.len() as u32)
+                    },
+                }
             }
             _ => Keyed::default().descriptor(),
         };
@@ -243,7 +256,7 @@ impl Queue {
             Flight {
                 id,
                 data,
-                rkey,
+                rkeys,
                 work,
                 sent: false,
                 response: None,
@@ -278,17 +291,14 @@ impl Queue {
             return Err(Failure::Protocol(what));
         };
         if let Some(key) = key {
-            let asked = self.config.rdma.invalidate;
-            if flight.rkey != Some(key) || !asked {
-                let what = format!(
-                    "the response to command {cid:04x}h invalidates key {key:08x}h instead of {:08x?}",
-                    flight.rkey.filter(|_| asked)
-                );
+            if flight.rkeys != [key] || !self.config.rdma.invalidate {
+                let what = format!("the response to command {cid:04x}h invalidates key {key:08x}h");
                 return Err(Failure::Protocol(what));
             }
         }
-        let region = flight.rkey.take().and_then(|rkey| hca.memory.take(rkey));
-        let read = moved(&flight.data, region, &cqe)
+        let rkeys = flight.rkeys.drain(..);
+        let regions = rkeys.filter_map(|rkey| hca.memory.take(rkey)).collect();
+        let read = moved(&flight.data, regions, &cqe)
             .map_err(|what| Failure::Protocol(format!("command {cid:04x}h: {what}")))?;
         flight.response = Some((cqe, read, now));
         self.finish(cid, now);
@@ -331,7 +341,7 @@ impl Queue {
         let flights = std::mem::take(&mut self.flights).into_values();
         let mut lost = vec![];
         for flight in flights {
-            if let Some(rkey) = flight.rkey {
+            for rkey in flight.rkeys {
                 hca.memory.take(rkey);
             }
             lost.push((flight.id, flight.submitted));
@@ -347,16 +357,18 @@ impl Queue {
 }
 
 /// What was read, if the target moved what it says it did.
-fn moved(data: &Data, region: Option<Region>, cqe: &Cqe) -> Result<Vec<u8>, String> {
-    let ok = cqe.status().is_ok();
-    match (data, region) {
-        (Data::FromCard(len), Some(region)) if ok && region.moved != *len => {
-            Err(format!("success after {} of {len} bytes", region.moved))
+fn moved(data: &Data, regions: Vec<Region>, cqe: &Cqe) -> Result<Vec<u8>, String> {
+    if regions.is_empty() || !cqe.status().is_ok() {
+        return Ok(vec![]);
+    }
+    let moved: usize = regions.iter().map(|r| r.moved).sum();
+    match data {
+        Data::FromCard(len) if moved != *len => {
+            Err(format!("success after {moved} of {len} bytes"))
         }
-        (Data::FromCard(_), Some(region)) if ok => Ok(region.data),
-        (Data::ToCard(bytes), Some(region)) if ok && region.moved < bytes.len() => Err(format!(
-            "success after RDMA READs of {} of {} bytes",
-            region.moved,
+        Data::FromCard(_) => Ok(regions.into_iter().flat_map(|r| r.data).collect()),
+        Data::ToCard(bytes) if moved < bytes.len() => Err(format!(
+            "success after RDMA READs of {moved} of {} bytes",
             bytes.len()
         )),
         _ => Ok(vec![]),

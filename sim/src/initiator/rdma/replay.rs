@@ -22,7 +22,7 @@ use super::{
     cm::{Cm, CmEvent, CmFaults, Identity, Mad, Request},
     frame::{self, Packet, Received},
     memory::{Access, Memory},
-    qp::{Event, Qp, QpConfig, Work},
+    qp::{Event, Qp, QpConfig, Work, distance},
 };
 use crate::pcap;
 
@@ -92,8 +92,6 @@ struct Session {
     wanted: VecDeque<Packet>,
     /// What this host sent and Linux did not yet.
     sent: VecDeque<Packet>,
-    /// Keys of commands that were seen.
-    keys: BTreeMap<u16, u32>,
     /// A message of Linux's that is not complete.
     message: Vec<u8>,
     next_psn: Option<u32>,
@@ -150,7 +148,6 @@ impl Session {
             memory: Memory::new(0),
             wanted: VecDeque::new(),
             sent: VecDeque::new(),
-            keys: BTreeMap::new(),
             message: vec![],
             next_psn: None,
             compared: 0,
@@ -202,11 +199,16 @@ impl Session {
     }
 
     /// What Linux sent: capsules are posted here too, with the memory they name.
-    fn linux_sent(&mut self, now: u64, packet: &Packet) {
+    fn linux_sent(&mut self, now: u64, packet: &Packet, known: &Buffers) {
         let Some(qp) = &mut self.qp else { return };
         if !packet.opcode.is_response() {
-            // The first time only; Linux's repetitions are its timer's affair.
             if Some(packet.psn) != self.next_psn {
+                // Repeated after a NAK, as here too; or by Linux's timer, which is its own affair.
+                let mut requests = self.sent.iter().filter(|p| !p.opcode.is_response());
+                if requests.next().is_some_and(|p| p.psn == packet.psn) {
+                    self.wanted.push_back(packet.clone());
+                    self.compare();
+                }
                 return;
             }
             self.next_psn = Some((packet.psn + 1) & 0xff_ffff);
@@ -214,7 +216,7 @@ impl Session {
             if matches!(packet.opcode, Opcode::SendLast | Opcode::SendOnly) {
                 let bytes = std::mem::take(&mut self.message);
                 let (sqe, _) = Sqe::read_from_prefix(&bytes).expect("a command");
-                register(&mut self.memory, &sqe, &mut self.keys);
+                register(&mut self.memory, &sqe, known);
                 qp.post(
                     0,
                     Work::Send {
@@ -256,21 +258,9 @@ impl Session {
                     .remove(self.wanted.iter().position(|p| *p == wanted).expect("it"));
                 self.sent
                     .remove(self.sent.iter().position(|p| *p == sent).expect("it"));
-                let mut masked = wanted.clone();
-                if matches!(
-                    sent.opcode,
-                    Opcode::ReadResponseFirst
-                        | Opcode::ReadResponseMiddle
-                        | Opcode::ReadResponseLast
-                        | Opcode::ReadResponseOnly
-                ) {
-                    // What Linux had in its buffers is not known before it says so.
-                    assert_eq!(sent.payload.len(), masked.payload.len());
-                    masked.payload.clone_from(&sent.payload);
-                    self.responses += 1;
-                }
-                let place = (self.qpn(), self.compared, short(&sent), short(&masked));
-                assert!(sent == masked, "{place:x?}");
+                self.responses += usize::from(is_read_response(&sent));
+                let place = (self.qpn(), self.compared, short(&sent), short(&wanted));
+                assert!(sent == wanted, "{place:x?}");
                 self.compared += 1;
                 self.naks += usize::from(is_nak(&sent));
             }
@@ -282,13 +272,17 @@ fn short(p: &Packet) -> (Opcode, u32, Option<Aeth>, bool) {
     (p.opcode, p.psn, p.aeth, p.ack_req)
 }
 
+fn is_read_response(packet: &Packet) -> bool {
+    packet.opcode.is_response() && packet.opcode != Opcode::Acknowledge
+}
+
 fn is_nak(packet: &Packet) -> bool {
     let syndrome = |aeth: Aeth| aeth.0.get() >> 24;
     packet.aeth.is_some_and(|aeth| syndrome(aeth) == 0x60)
 }
 
 /// Memory as the command's descriptor says it is registered.
-fn register(memory: &mut Memory, sqe: &Sqe, keys: &mut BTreeMap<u16, u32>) {
+fn register(memory: &mut Memory, sqe: &Sqe, known: &Buffers) {
     let sgl = sqe.sgl();
     if !matches!(sgl.kind(), Some(SglKind::Keyed | SglKind::KeyedInvalidate)) {
         return;
@@ -302,12 +296,45 @@ fn register(memory: &mut Memory, sqe: &Sqe, keys: &mut BTreeMap<u16, u32>) {
     } else {
         Access::Write
     };
-    memory.put(keyed.rkey, keyed.va, vec![0; keyed.len as usize], access);
-    keys.insert(sqe.cid.get(), keyed.rkey);
+    let mut data = vec![0; keyed.len as usize];
+    for (va, piece) in known.get(&keyed.rkey).into_iter().flatten() {
+        let at = (va - keyed.va) as usize;
+        data[at..at + piece.len()].copy_from_slice(piece);
+    }
+    memory.put(keyed.rkey, keyed.va, data, access);
+}
+
+/// What was in Linux's buffers, by key, as far as the target has read it: pieces and where they lay.
+type Buffers = BTreeMap<u32, Vec<(u64, Vec<u8>)>>;
+
+fn buffers(name: &str) -> Buffers {
+    let mtu = if name.starts_with('k') { 4096 } else { 1024 };
+    let mut reads: BTreeMap<u32, Vec<(u32, u64, u32)>> = BTreeMap::new();
+    let mut known = Buffers::new();
+    for (_, received, _) in read(name) {
+        let p = &received.packet;
+        if let Some(reth) = p.reth.filter(|_| p.opcode == Opcode::ReadRequest) {
+            let read = (p.psn, reth.va.get(), reth.rkey.get());
+            reads.entry(p.dest_qp).or_default().push(read);
+        } else if is_read_response(p) {
+            // The numbers of both ends' queue pairs are the same but for one or none; the sequence numbers tell.
+            let all = reads.values().flatten().rev();
+            let near = all.filter(|(first, ..)| (0..1024).contains(&distance(p.psn, *first)));
+            let read = near.min_by_key(|(first, ..)| distance(p.psn, *first));
+            let (first, va, rkey) = read.expect("its request");
+            let offset = distance(p.psn, *first) as u64 * mtu;
+            known
+                .entry(*rkey)
+                .or_default()
+                .push((va + offset, p.payload.clone()));
+        }
+    }
+    known
 }
 
 /// Plays a capture; the sessions with what was compared.
 fn play(name: &str) -> Vec<Session> {
+    let known = buffers(name);
     let mut sessions: Vec<Session> = vec![];
     for (now, received, _) in read(name) {
         let packet = &received.packet;
@@ -322,7 +349,7 @@ fn play(name: &str) -> Vec<Session> {
         if is_host(&received) {
             let to = Some(packet.dest_qp);
             if let Some(session) = newest.find(|s| s.remote_qpn() == to) {
-                session.linux_sent(now, packet);
+                session.linux_sent(now, packet, &known);
             }
         } else if let Some(session) = newest.find(|s| s.qpn() == packet.dest_qp) {
             session.target_sent(now, packet);
@@ -404,37 +431,34 @@ fn total(sessions: &[Session], of: impl Fn(&Session) -> usize) -> usize {
 }
 
 #[test]
-fn what_this_host_answers_is_what_linux_answered() {
-    for (name, connections) in [
-        ("c_rdma_rxe", 3),
-        ("h_rdma_errors", 4),
-        ("j_rdma_2queues_fio", 3),
-        ("k_rdma_pmtu4096", 3),
+fn what_this_host_sends_is_what_linux_sent_with_and_without_losses() {
+    // Capture, connections asked for, packets compared, NAKs and READ responses among them.
+    for (name, connections, compared, naks, responses) in [
+        ("c_rdma_rxe", 3, 1200, 0, 1000),
+        ("f1_rdma_loss2", 3, 990, 3, 700),
+        ("f2_rdma_loss1_reorder_dup", 3, 840, 8, 500),
+        ("h_rdma_errors", 4, 70, 0, 2),
+        ("i_rdma_aen_ns_change", 2, 130, 0, 1),
+        ("j_rdma_2queues_fio", 3, 760, 0, 1),
+        ("k_rdma_pmtu4096", 3, 190, 0, 20),
+        ("l_rdma_reconnect", 6, 120, 0, 2),
     ] {
         let sessions = play(name);
+        let got = (
+            total(&sessions, |s| s.compared),
+            total(&sessions, |s| s.responses),
+        );
+        println!(
+            "{name}: {} packets the same, {} READ responses",
+            got.0, got.1
+        );
         assert_eq!(sessions.len(), connections, "{name}");
+        assert!(got.0 >= compared && got.1 >= responses, "{name}: {got:?}");
+        assert_eq!(total(&sessions, |s| s.naks), naks, "{name}");
         for session in &sessions {
+            // Nothing that only one of the two has sent.
             let left = (session.wanted.len(), session.sent.len());
             assert_eq!(left, (0, 0), "{name}: queue pair {:#x}", session.qpn());
         }
-        let compared = total(&sessions, |s| s.compared);
-        println!("{name}: {compared} packets the same");
-        assert!(compared > 70, "{name}: {compared}");
-    }
-    assert!(total(&play("c_rdma_rxe"), |s| s.responses) > 1000);
-}
-
-#[test]
-fn losses_are_reported_as_linux_reported_them() {
-    let sessions = play("f1_rdma_loss2");
-    let (compared, naks) = (
-        total(&sessions, |s| s.compared),
-        total(&sessions, |s| s.naks),
-    );
-    println!("{compared} packets the same, {naks} NAKs among them");
-    assert_eq!(naks, 3);
-    assert!(compared > 500, "{compared}");
-    for session in &sessions {
-        assert!(session.sent.is_empty(), "{:?}", session.sent.front());
     }
 }

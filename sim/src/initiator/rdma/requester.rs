@@ -77,6 +77,10 @@ impl Requester {
         }
     }
 
+    pub(super) fn end(&self) -> u32 {
+        self.end
+    }
+
     pub(super) fn deadline(&self) -> Option<Clock> {
         [self.timer, self.rnr_until].into_iter().flatten().min()
     }

@@ -100,11 +100,12 @@ impl Responder {
         let at = distance(packet.psn, read.first) as usize * mtu;
         let (va, len) = (reth.va.get(), reth.len.get() as usize);
         let inside = va == read.va + at as u64 && len <= read.len - at;
-        if inside && reth.rkey.get() == read.rkey {
-            if let Ok(data) = memory.read(read.rkey, va, len, true) {
-                let resumed = at != 0 && !common.config.resume_as_first;
-                self.read_responses(packet.psn, &data, resumed, common);
-            }
+        if inside
+            && reth.rkey.get() == read.rkey
+            && let Ok(data) = memory.read(read.rkey, va, len, true)
+        {
+            let resumed = at != 0 && !common.config.resume_as_first;
+            self.read_responses(packet.psn, &data, resumed, common);
         }
     }
 

@@ -19,8 +19,8 @@ use sluice_wire::{
     },
     ib_mad::{GSI_QKEY, GSI_QPN},
     icmp, ipv6,
-    nvme::{Cqe, SglKind, Sqe, Status},
-    nvme_rdma::{CmStatus, Keyed, RejectData, ReplyData, RequestData},
+    nvme::{Cqe, SglDescriptor, SglKind, Sqe, Status},
+    nvme_rdma::{CmStatus, Keyed, LAST_SEGMENT_OFFSET, RejectData, ReplyData, RequestData},
     roce::{Aeth, Deth, MASK_24, NakCode, Opcode, PathMtu, Reth, Syndrome},
 };
 use zerocopy::{FromBytes, IntoBytes};
@@ -111,6 +111,7 @@ impl Default for Quirks {
 /// A command whose data are being read.
 struct Pending {
     sqe: Sqe,
+    blocks: Vec<Keyed>,
     data: Vec<u8>,
     /// By number of the READ, where its bytes go.
     reads: BTreeMap<u64, usize>,
@@ -446,30 +447,36 @@ impl Target {
         let sgl = sqe.sgl();
         let fabrics = sqe.opcode == fabrics::OPCODE;
         let has_data = !fabrics || fabrics::fctype(&sqe) == Some(FabricsType::Connect);
-        match (sgl.kind(), Keyed::of(&sgl)) {
-            (Some(SglKind::Offset), _) => {
+        let blocks = descriptors(&sqe, in_capsule);
+        let total: u32 = blocks.iter().map(|k| k.len).sum();
+        match sgl.kind() {
+            Some(SglKind::Offset) => {
                 let len = sgl.length.get() as usize;
                 if len > in_capsule.len() || len > self.quirks.in_capsule as usize {
                     return self.errors.push(format!("{len} bytes in a capsule"));
                 }
-                self.execute(at, &sqe, &in_capsule[..len].to_vec());
+                self.execute(at, &sqe, &in_capsule[..len]);
             }
-            (_, Some(keyed)) if has_data && keyed.len != 0 && writes(&sqe) => {
+            _ if has_data && total != 0 && writes(&sqe) => {
                 let mut pending = Pending {
                     sqe,
-                    data: vec![0; keyed.len as usize],
+                    blocks: blocks.clone(),
+                    data: vec![0; total as usize],
                     reads: BTreeMap::new(),
                 };
-                for offset in (0..keyed.len).step_by(self.quirks.piece as usize) {
-                    let len = self.quirks.piece.min(keyed.len - offset);
-                    let va = keyed.va + u64::from(offset);
-                    let rkey = keyed.rkey;
-                    let id = self.post(at, Work::Read { va, rkey, len });
-                    pending.reads.insert(id, offset as usize);
+                let mut start = 0;
+                for Keyed { va, len, rkey, .. } in blocks {
+                    for offset in (0..len).step_by(self.quirks.piece as usize) {
+                        let len = self.quirks.piece.min(len - offset);
+                        let va = va + u64::from(offset);
+                        let id = self.post(at, Work::Read { va, rkey, len });
+                        pending.reads.insert(id, (start + offset) as usize);
+                    }
+                    start += len;
                 }
                 self.conns[at].pending.push(pending);
             }
-            _ => self.execute(at, &sqe, &[]),
+            _ => self.execute_with(at, &sqe, &[], &blocks),
         }
     }
 
@@ -484,23 +491,29 @@ impl Target {
         }
         if pending.reads.is_empty() {
             let pending = pendings.remove(which);
-            self.execute(at, &pending.sqe, &pending.data);
+            self.execute_with(at, &pending.sqe, &pending.data, &pending.blocks);
         }
     }
 
     fn execute(&mut self, at: usize, sqe: &Sqe, data: &[u8]) {
+        self.execute_with(at, sqe, data, &[]);
+    }
+
+    fn execute_with(&mut self, at: usize, sqe: &Sqe, data: &[u8], blocks: &[Keyed]) {
         let answer = self.disk.execute(self.conns[at].io, sqe, data);
         if !answer.data.is_empty() {
-            let Some(keyed) = Keyed::of(&sqe.sgl()) else {
-                return self.errors.push(format!("a read without a key: {sqe:?}"));
-            };
-            if keyed.len as usize != answer.data.len() {
-                return self
-                    .errors
-                    .push(format!("{keyed:?} for {}", answer.data.len()));
+            let room: u32 = blocks.iter().map(|k| k.len).sum();
+            if room as usize != answer.data.len() {
+                let len = answer.data.len();
+                return self.errors.push(format!("{blocks:?} for {len} bytes"));
             }
-            let (va, rkey, bytes) = (keyed.va, keyed.rkey, answer.data);
-            self.post(at, Work::Write { va, rkey, bytes });
+            let mut rest = &answer.data[..];
+            for Keyed { va, len, rkey, .. } in blocks {
+                let (piece, left) = rest.split_at(*len as usize);
+                let (va, rkey, bytes) = (*va, *rkey, piece.to_vec());
+                self.post(at, Work::Write { va, rkey, bytes });
+                rest = left;
+            }
         }
         self.respond(at, sqe, answer.status, answer.result);
     }
@@ -655,7 +668,7 @@ impl Target {
     fn ack(&self, at: usize) -> Packet {
         let conn = &self.conns[at];
         // The newest packet of the host that arrived: the one before what is expected.
-        let psn = conn.qp.expected().wrapping_sub(1);
+        let psn = conn.qp.place().expected_psn.wrapping_sub(1);
         Packet::new(Opcode::Acknowledge, conn.host_qpn, psn, vec![])
     }
 
@@ -690,6 +703,18 @@ impl Target {
         self.send_mad(peer, &mad);
         self.conns[at].silent = true;
     }
+}
+
+/// The host's memory that a command names.
+fn descriptors(sqe: &Sqe, in_capsule: &[u8]) -> Vec<Keyed> {
+    let sgl = sqe.sgl();
+    if sgl.id != LAST_SEGMENT_OFFSET {
+        return Keyed::of(&sgl).into_iter().collect();
+    }
+    let len = sgl.length.get() as usize;
+    let listed = in_capsule.get(..len).unwrap_or_default().chunks_exact(16);
+    let listed = listed.filter_map(|b| SglDescriptor::read_from_bytes(b).ok());
+    listed.filter_map(|d| Keyed::of(&d)).collect()
 }
 
 /// Data go from the host to the controller (Fabrics: in the type of the command).

@@ -1,14 +1,17 @@
 //! The RoCE host against a small target, over a link that may lose, reorder, double and damage frames.
 
-use std::net::SocketAddr;
+use std::{fs::File, io::BufWriter, net::SocketAddr, path::PathBuf};
 
 use sluice_wire::{
+    ib_cm::{ATTR_DREQ, ATTR_REQ, Dreq, Message, Req},
+    ib_mad::GSI_QKEY,
     nvme_rdma::RequestData,
-    roce::{NakCode, Opcode, PathMtu},
+    roce::{Deth, NakCode, Opcode, PathMtu},
 };
 
 use super::{
-    cm::{CmFaults, Rejection},
+    cm::{self, CmFaults, Mad, Rejection},
+    frame::{self, Endpoint, Packet, Path},
     qp::{RcError, Work},
     target::{Fault, Quirks, Target, Wrong},
 };
@@ -21,6 +24,7 @@ use crate::{
         tests::{everything, ns, workload},
     },
     link::{Faults, Frames, Link, LinkConfig},
+    pcap::{self, kept},
 };
 
 /// A host on one side, the target on the other.
@@ -31,6 +35,7 @@ struct World {
     queues: [Frames; 4],
     /// Every frame of the host.
     sent: Vec<Vec<u8>>,
+    capture: Option<(pcap::Writer<BufWriter<File>>, PathBuf)>,
 }
 
 impl World {
@@ -41,7 +46,25 @@ impl World {
             now: 0,
             queues: Default::default(),
             sent: vec![],
+            capture: None,
         }
+    }
+
+    fn begin_capture(&mut self, name: &str) {
+        let name = format!("sluice-roce-{name}-{}", std::process::id());
+        let path = kept::new_file(&name, &std::env::temp_dir()).expect("a file for the capture");
+        self.capture = Some((pcap::Writer::create(&path).expect("a capture"), path));
+    }
+
+    /// Every frame sent by either side is well-formed, says tshark.
+    fn judge(&mut self) -> pcap::Report {
+        let (mut capture, path) = self.capture.take().expect("something was captured");
+        capture.flush().expect("written");
+        let report = pcap::check_with_tshark(&path).unwrap_or_else(|error| panic!("{error}"));
+        if !kept::are_kept() {
+            std::fs::remove_file(&path).expect("the capture is there");
+        }
+        report
     }
 
     /// Advances to where something happens next.
@@ -58,6 +81,11 @@ impl World {
             .carry(self.now, (host_out, host_in), (target_out, target_in));
         host.poll(self.now, host_out, host_in);
         self.target.poll(self.now, target_out, target_in);
+        if let Some((capture, _)) = &mut self.capture {
+            for (at, frame) in host_out.iter().chain(target_out.iter()) {
+                capture.write(*at, frame).expect("written");
+            }
+        }
         self.sent
             .extend(host_out.iter().map(|(_, frame)| frame.clone()));
         self.link
@@ -103,16 +131,18 @@ fn with<R>(
 #[test]
 fn a_host_connects_does_every_command_and_disconnects_at_every_path_mtu() {
     for (mtu, path) in [(1500, 3), (4200, 5), (9000, 1), (9000, 2), (9000, 4)] {
-        for invalidate in [true, false] {
+        for (invalidate, regions) in [(true, 1), (false, 1), (true, 3)] {
             let quirks = Quirks {
                 piece: 5000,
                 ..Quirks::default()
             };
             let mut world = World::new(quirks, &LinkConfig::default(), 1);
+            world.begin_capture(&format!("all-{path}-{invalidate}-{regions}"));
             let mut config = to_target();
             config.io_queues = 2;
             config.queue.rdma.path_mtu = PathMtu::from_code(path);
             config.queue.rdma.invalidate = invalidate;
+            config.queue.rdma.regions = regions;
             let here = Config {
                 mtu,
                 ..Config::numbered(0)
@@ -129,6 +159,8 @@ fn a_host_connects_does_every_command_and_disconnects_at_every_path_mtu() {
             );
             let largest = world.sent.iter().map(Vec::len).max();
             assert!(largest <= Some(usize::from(mtu) + 14), "{largest:?}");
+            let report = world.judge();
+            assert!(report.roce_packets > 200, "{report:?}");
         }
     }
 }
@@ -343,8 +375,7 @@ fn duplicate_requests_make_one_connection_and_a_stolen_number_ends_the_old_one()
     );
     // Again, while the connection is up: answered by the REP of then, and nothing changes.
     host.send_request_again(controller.io[0]);
-    let (own, remote) = host.queue_pairs(controller.io[0]).expect("RDMA");
-    assert!(remote.is_some());
+    let place = host.queue_pair(controller.io[0]).expect("connected");
     let mut run = |host: &mut Initiator| world.run(host);
     let mut blocking = host.blocking(&mut run);
     blocking.pause(100_000);
@@ -353,7 +384,7 @@ fn duplicate_requests_make_one_connection_and_a_stolen_number_ends_the_old_one()
     // Another REQ with the number of a connection that is up.
     let mut stale = config.queue.clone();
     stale.rdma.faults.duplicate_req = false;
-    stale.rdma.faults.qpn = Some(own);
+    stale.rdma.faults.qpn = Some(place.qpn);
     let got = failure(blocking.open(address(), stale));
     assert_eq!(
         got,
@@ -701,4 +732,70 @@ fn keep_alives_and_several_queues_share_an_adapter_with_tcp_beside_it() {
         .iter()
         .map(|r| (r.hrqsize.get(), r.hsqsize_z.get()));
     assert!(sizes.eq([(32, 31), (128, 127), (128, 127), (128, 127), (128, 127)]));
+}
+
+/// What a host answers whom nobody has invited.
+#[test]
+fn strangers_get_a_refusal_or_a_farewell_and_their_packets_are_counted() {
+    let here = Endpoint {
+        mac: [2, 0, 0, 0, 0, 2],
+        ip: address().ip(),
+    };
+    let config = Config::numbered(0);
+    let there = Endpoint {
+        mac: config.mac,
+        ip: config.ip,
+    };
+    let path = Path {
+        src_port: 1,
+        ip_id: 1,
+        ecn: false,
+    };
+    let mut host = Initiator::new(&config);
+    let mut answer = |packet: &Packet| {
+        let mut out = Frames::new();
+        host.receive(0, packet.frame(&here, &there, path), &mut out);
+        out.pop_front().map(|(_, frame)| {
+            let parsed = frame::parse(&frame).expect("RoCE").expect("sound");
+            assert_eq!((parsed.from, parsed.to), (there, here));
+            Mad::try_from(&parsed.packet.payload[..]).expect("a MAD")
+        })
+    };
+    let mad = |mad: Mad, qkey: u32| {
+        let mut packet = Packet::new(Opcode::UdSendOnly, 1, 0, mad.to_vec());
+        packet.deth = Some(Deth {
+            qkey: qkey.into(),
+            src_qp: 1.into(),
+        });
+        packet
+    };
+    let req = cm::message(ATTR_REQ, 7, |req: &mut Req| req.local_comm_id = 9.into());
+    let got = answer(&mad(req, GSI_QKEY)).expect("an answer");
+    let Some(Message::Rej(rej)) = Message::of(&got) else {
+        panic!("not a REJ")
+    };
+    let said = (
+        rej.reason.get(),
+        rej.remote_comm_id.get(),
+        rej.mad.tid.get(),
+    );
+    assert_eq!(said, (8, 9, 7));
+    let dreq = cm::message(ATTR_DREQ, 7, |dreq: &mut Dreq| {
+        dreq.local_comm_id = 9.into()
+    });
+    let got = answer(&mad(dreq, GSI_QKEY)).expect("an answer");
+    assert!(matches!(Message::of(&got), Some(Message::Drep(_))));
+    // Without the key of queue pair 1, cut short, of another class, or for a queue pair that is not there: nothing.
+    assert_eq!(answer(&mad(req, 1)), None);
+    let mut short = mad(req, GSI_QKEY);
+    short.payload.truncate(200);
+    assert_eq!(answer(&short), None);
+    let mut other = mad(req, GSI_QKEY);
+    other.payload[1] = 3;
+    assert_eq!(answer(&other), None);
+    assert_eq!(
+        answer(&Packet::new(Opcode::SendOnly, 77, 0, vec![0; 16])),
+        None
+    );
+    assert_eq!(host.rdma_counters().unknown, 4);
 }
