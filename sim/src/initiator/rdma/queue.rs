@@ -290,11 +290,11 @@ impl Queue {
             let what = format!("a response to command {cid:04x}h, which is not in flight");
             return Err(Failure::Protocol(what));
         };
-        if let Some(key) = key {
-            if flight.rkeys != [key] || !self.config.rdma.invalidate {
-                let what = format!("the response to command {cid:04x}h invalidates key {key:08x}h");
-                return Err(Failure::Protocol(what));
-            }
+        if let Some(key) = key
+            && (flight.rkeys != [key] || !self.config.rdma.invalidate)
+        {
+            let what = format!("the response to command {cid:04x}h invalidates key {key:08x}h");
+            return Err(Failure::Protocol(what));
         }
         let rkeys = flight.rkeys.drain(..);
         let regions = rkeys.filter_map(|rkey| hca.memory.take(rkey)).collect();
