@@ -338,9 +338,9 @@ impl Hca {
         let conn = &mut self.conns[at];
         let mut in_vain = conn.cm.as_mut().is_some_and(|cm| cm.advance(now));
         if let Some(qp) = &mut conn.qp {
-            let before = qp.retries();
+            let before = qp.timeouts();
             qp.advance(now);
-            in_vain |= qp.retries() != before;
+            in_vain |= qp.timeouts() != before;
         }
         if in_vain {
             self.neighbours.doubt(now, &self.here, hop, &mut self.tx);

@@ -56,7 +56,10 @@ pub(super) struct Requester {
     rnr_left: u8,
     /// Going back has begun, and nothing was acknowledged since.
     going_back: bool,
+    /// Times of going back.
     pub(super) retried: u64,
+    /// Those for want of any answer.
+    pub(super) timeouts: u64,
 }
 
 impl Requester {
@@ -74,6 +77,7 @@ impl Requester {
             rnr_left: config.rnr_retries,
             going_back: false,
             retried: 0,
+            timeouts: 0,
         }
     }
 
@@ -108,6 +112,7 @@ impl Requester {
                 return common.fail(RcError::Retries);
             }
             self.retries_left -= 1;
+            self.timeouts += 1;
             self.going_back = true;
             self.go_back();
         }
