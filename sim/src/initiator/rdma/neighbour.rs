@@ -58,6 +58,12 @@ impl Neighbours {
         Answer::Asking
     }
 
+    /// The address, if it is known.
+    #[cfg(test)]
+    pub(super) fn known(&self, ip: IpAddr) -> Option<[u8; 6]> {
+        self.0.get(&ip)?.mac
+    }
+
     /// Something does not get through: asks again, and uses what it knows until then.
     pub(super) fn doubt(&mut self, now: Clock, here: &Endpoint, ip: IpAddr, tx: &mut Vec<Vec<u8>>) {
         let entry = self.0.entry(ip).or_default();

@@ -29,6 +29,7 @@ use super::{
     cm::{Mad, message},
     frame::{self, Endpoint, Packet, Path},
     memory::Memory,
+    neighbour::Neighbours,
     qp::{Event, Qp, QpConfig, Work, after},
 };
 use crate::{fabric::Clock, initiator::test_disk::Disk, link::Frames};
@@ -90,6 +91,7 @@ struct Pending {
 
 struct Conn {
     peer: Endpoint,
+    timeouts: u64,
     host_id: u32,
     own_id: u32,
     host_qpn: u32,
@@ -113,6 +115,7 @@ pub(super) struct Target {
     pub(super) drops: u32,
     conns: Vec<Conn>,
     memory: Memory,
+    neighbours: Neighbours,
     rng: ChaCha8Rng,
     ip_id: u16,
     out: VecDeque<Vec<u8>>,
@@ -130,6 +133,7 @@ impl Target {
             drops: 0,
             conns: vec![],
             memory: Memory::new(seed),
+            neighbours: Neighbours::default(),
             rng: ChaCha8Rng::seed_from_u64(seed ^ 77),
             ip_id: 0,
             out: VecDeque::new(),
@@ -161,7 +165,10 @@ impl Target {
 
     fn receive(&mut self, now: Clock, frame: &[u8]) {
         match frame::parse(frame) {
-            None => self.out.extend(introduce(frame)),
+            None => {
+                self.out.extend(introduce(frame));
+                self.neighbours.learn(frame);
+            }
             Some(Err(_)) => self.drops += 1,
             Some(Ok(received)) if received.to.mac != MAC => self.drops += 1,
             Some(Ok(received)) => {
@@ -185,17 +192,13 @@ impl Target {
     }
 
     fn frame(&mut self, to: Endpoint, port: u16, packet: &Packet) {
-        let ip: IpAddr = match to.ip {
-            IpAddr::V4(_) => [10, 0, 0, 2].into(),
-            IpAddr::V6(_) => [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
-        };
         self.ip_id = self.ip_id.wrapping_add(1);
         let path = Path {
             src_port: port,
             ip_id: self.ip_id,
             ecn: self.quirks.ecn,
         };
-        let frame = packet.frame(&Endpoint { mac: MAC, ip }, &to, path);
+        let frame = packet.frame(&own(to.ip), &to, path);
         self.out.push_back(frame);
     }
 
@@ -349,6 +352,7 @@ impl Target {
         self.send_mad(*from, &rep);
         self.conns.push(Conn {
             peer: *from,
+            timeouts: 0,
             host_id: req.local_comm_id.get(),
             own_id,
             host_qpn: req.qpn(),
@@ -373,6 +377,7 @@ impl Target {
     fn advance(&mut self, now: Clock) {
         for at in 0..self.conns.len() {
             self.conns[at].qp.advance(now);
+            self.find(now, at);
             while let Some(event) = self.conns[at].qp.take_event() {
                 match event {
                     Event::Done(work, data) => self.work_done(at, work, &data),
@@ -395,6 +400,20 @@ impl Target {
                 }
             }
         }
+    }
+
+    /// Nothing protects the address that a REQ came from: when nothing gets through, the target asks for it.
+    fn find(&mut self, now: Clock, at: usize) {
+        let conn = &mut self.conns[at];
+        let here = own(conn.peer.ip);
+        let mut asked = vec![];
+        if std::mem::replace(&mut conn.timeouts, conn.qp.timeouts()) != conn.qp.timeouts() {
+            self.neighbours.doubt(now, &here, conn.peer.ip, &mut asked);
+        }
+        if let Some(mac) = self.neighbours.known(conn.peer.ip) {
+            conn.peer.mac = mac;
+        }
+        self.out.extend(asked);
     }
 
     fn post(&mut self, at: usize, work: Work) -> u64 {
@@ -518,6 +537,15 @@ fn descriptors(sqe: &Sqe, in_capsule: &[u8]) -> Vec<Keyed> {
     let listed = in_capsule.get(..len).unwrap_or_default().chunks_exact(16);
     let listed = listed.filter_map(|b| SglDescriptor::read_from_bytes(b).ok());
     listed.filter_map(|d| Keyed::of(&d)).collect()
+}
+
+/// This target, for a peer with this address.
+fn own(peer: IpAddr) -> Endpoint {
+    let ip = match peer {
+        IpAddr::V4(_) => [10, 0, 0, 2].into(),
+        IpAddr::V6(_) => [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
+    };
+    Endpoint { mac: MAC, ip }
 }
 
 /// Data go from the host to the controller (Fabrics: in the type of the command).
