@@ -73,6 +73,8 @@ struct Conn {
     /// It is not wanted any more.
     given_up: Option<Failure>,
     ended: bool,
+    /// Of the queue pair, when last looked at.
+    in_vain: u64,
     next_cnp: Clock,
 }
 
@@ -185,6 +187,7 @@ impl Hca {
             qp: None,
             given_up: None,
             ended: false,
+            in_vain: 0,
             next_cnp: 0,
         });
         Ok(ConnId(self.conns.len() - 1))
@@ -338,9 +341,8 @@ impl Hca {
         let conn = &mut self.conns[at];
         let mut in_vain = conn.cm.as_mut().is_some_and(|cm| cm.advance(now));
         if let Some(qp) = &mut conn.qp {
-            let before = qp.timeouts();
             qp.advance(now);
-            in_vain |= qp.timeouts() != before;
+            in_vain |= std::mem::replace(&mut conn.in_vain, qp.in_vain()) != qp.in_vain();
         }
         if in_vain {
             self.neighbours.doubt(now, &self.here, hop, &mut self.tx);

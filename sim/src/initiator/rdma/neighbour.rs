@@ -11,6 +11,8 @@ use crate::fabric::Clock;
 
 /// Clocks until the question is repeated: a second.
 const AGAIN: Clock = 250_000_000;
+/// Clocks between two doubts: a millisecond.
+const PATIENCE: Clock = 250_000;
 /// Questions before it is given up.
 const TRIES: u32 = 4;
 
@@ -20,6 +22,8 @@ struct Entry {
     /// When to ask again; none when not asking.
     next: Option<Clock>,
     tries: u32,
+    /// When the address was last doubted.
+    doubted: Option<Clock>,
 }
 
 /// What is known of the neighbours.
@@ -67,8 +71,11 @@ impl Neighbours {
     /// Something does not get through: asks again, and uses what it knows until then.
     pub(super) fn doubt(&mut self, now: Clock, here: &Endpoint, ip: IpAddr, tx: &mut Vec<Vec<u8>>) {
         let entry = self.0.entry(ip).or_default();
-        entry.next = Some(now + AGAIN);
-        tx.extend(question(here, ip));
+        if entry.doubted.is_none_or(|at| now >= at + PATIENCE) {
+            entry.doubted = Some(now);
+            entry.next = Some(now + AGAIN);
+            tx.extend(question(here, ip));
+        }
     }
 
     /// When a question is due.
@@ -87,6 +94,7 @@ impl Neighbours {
                 mac: Some(mac),
                 next: None,
                 tries: 0,
+                doubted: entry.doubted,
             };
         }
     }

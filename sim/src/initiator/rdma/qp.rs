@@ -227,10 +227,11 @@ impl Qp {
         }
     }
 
-    /// Times that something was sent again for want of any answer.
+    /// Signs that the peer does not hear: times that something was sent again for want of any answer, and requests of the peer that
+    /// came again.
     #[must_use]
-    pub fn timeouts(&self) -> u64 {
-        self.requester.timeouts
+    pub fn in_vain(&self) -> u64 {
+        self.requester.timeouts + self.responder.duplicates
     }
 
     /// Times that something was sent again.

@@ -39,6 +39,8 @@ pub(super) struct Responder {
     /// Receives posted and not used.
     pub(super) receives: usize,
     answered: VecDeque<Answered>,
+    /// Requests that came again.
+    pub(super) duplicates: u64,
 }
 
 /// Why a request is refused.
@@ -53,6 +55,7 @@ impl Responder {
             nak_sent: false,
             receives: 0,
             answered: VecDeque::new(),
+            duplicates: 0,
         }
     }
 
@@ -75,7 +78,10 @@ impl Responder {
                     common.fail(RcError::Refused(code, what));
                 }
             }
-            _ => self.duplicate(packet, memory, common),
+            _ => {
+                self.duplicates += 1;
+                self.duplicate(packet, memory, common);
+            }
         }
     }
 

@@ -91,7 +91,7 @@ struct Pending {
 
 struct Conn {
     peer: Endpoint,
-    timeouts: u64,
+    in_vain: u64,
     host_id: u32,
     own_id: u32,
     host_qpn: u32,
@@ -352,7 +352,7 @@ impl Target {
         self.send_mad(*from, &rep);
         self.conns.push(Conn {
             peer: *from,
-            timeouts: 0,
+            in_vain: 0,
             host_id: req.local_comm_id.get(),
             own_id,
             host_qpn: req.qpn(),
@@ -407,7 +407,7 @@ impl Target {
         let conn = &mut self.conns[at];
         let here = own(conn.peer.ip);
         let mut asked = vec![];
-        if std::mem::replace(&mut conn.timeouts, conn.qp.timeouts()) != conn.qp.timeouts() {
+        if std::mem::replace(&mut conn.in_vain, conn.qp.in_vain()) != conn.qp.in_vain() {
             self.neighbours.doubt(now, &here, conn.peer.ip, &mut asked);
         }
         if let Some(mac) = self.neighbours.known(conn.peer.ip) {

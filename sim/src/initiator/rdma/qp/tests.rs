@@ -309,7 +309,7 @@ fn a_peer_that_is_silent_is_given_up_after_all_retries() {
         sent += std::iter::from_fn(|| qp.take_packet()).count();
     }
     // Three packets, once and seven times more.
-    assert_eq!((sent, qp.timeouts()), (24, 7));
+    assert_eq!((sent, qp.in_vain()), (24, 7));
     assert_eq!(qp.take_event(), Some(Event::Failed(RcError::Retries)));
     assert_eq!(qp.next_poll(), None);
 }
