@@ -1,4 +1,5 @@
-//! NVMe/TCP hosts inside the simulation: an independent peer of the card, with smoltcp as its TCP/IP.
+//! NVMe/TCP and NVMe/RDMA hosts inside the simulation: an independent peer of the card, with smoltcp as its TCP/IP and a
+//! RoCEv2 adapter of its own ([`rdma`]) beside it.
 //!
 //! An [`Initiator`] is one host: a MAC address, an IP address and any number of connections. It is driven by
 //! [`Initiator::poll`] in card clocks and speaks in timed frames like [`crate::card::Ethernet`]. It is strict: whatever the
@@ -7,9 +8,12 @@
 //! - [`Initiator::open`], [`Initiator::submit`], [`Initiator::take_completion`]: without waiting, in any number.
 //! - [`Initiator::blocking`]: connects controllers and runs single commands, advancing the world by a closure.
 //! - [`Initiator::attach`]: a [`Workload`] keeps queues at a depth and measures, exact to the clock.
-//! - [`Initiator::open_raw`], [`Initiator::send_frame`]: any bytes over TCP, any frame, for hostile tests.
+//! - [`Initiator::open_raw`], [`Initiator::send_frame`]: any bytes over TCP, any frame, for hostile tests; likewise
+//!   [`Initiator::post_rdma`] and [`rdma::cm::CmFaults`].
 //!
-//! Not here: TLS, authentication, RDMA, multipath.
+//! A queue's [`Transport`] decides how it travels; commands, workloads and [`Blocking`] are the same over both.
+//!
+//! Not here: TLS, authentication, multipath.
 
 mod blocking;
 mod command;
@@ -18,8 +22,12 @@ mod net;
 pub mod pattern;
 pub mod pdu;
 mod queue;
+pub mod rdma;
+mod transport;
 mod workload;
 
+#[cfg(test)]
+mod test_disk;
 #[cfg(test)]
 mod test_target;
 #[cfg(test)]
@@ -37,7 +45,9 @@ pub use blocking::{Blocking, ConnectConfig, Controller, HostError, Namespace};
 pub use command::{Command, Data};
 pub use hosts::Hosts;
 use net::{Net, Stream};
-use queue::Queue;
+use rdma::{RdmaConfig, hca::Hca};
+pub use transport::Transport;
+use transport::{Ground, Queue};
 pub use workload::{Stats, Workload, WorkloadConfig};
 
 use crate::{fabric::Clock, link::Frames};
@@ -83,6 +93,10 @@ impl Config {
 /// A queue's connection.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
+    /// How it travels; what only the other transport has does not matter.
+    pub transport: Transport,
+    /// What only RDMA has.
+    pub rdma: RdmaConfig,
     /// Ask for header digests.
     pub header_digest: bool,
     /// Ask for data digests.
@@ -102,6 +116,8 @@ pub struct QueueConfig {
 impl Default for QueueConfig {
     fn default() -> Self {
         Self {
+            transport: Transport::Tcp,
+            rdma: RdmaConfig::default(),
             header_digest: false,
             data_digest: false,
             hpda: 0,
@@ -128,7 +144,7 @@ pub struct CommandId(pub u64);
 /// How a queue is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum QueueState {
-    /// TCP is connecting.
+    /// TCP is connecting, or the REQ is on its way.
     Connecting,
     /// ICReq is sent.
     Setup,
@@ -150,6 +166,10 @@ pub enum Failure {
         /// Fatal Error Information.
         fei: u32,
     },
+    /// The target refused the queue pair.
+    Rejected(rdma::cm::Rejection),
+    /// The queue pair came to its end.
+    Rdma(rdma::qp::RcError),
     /// The target broke the standard.
     Protocol(String),
     /// [`Initiator::close`] or [`Initiator::reset`].
@@ -163,6 +183,8 @@ impl fmt::Display for Failure {
             Self::TermReq { fes, fei } => {
                 write!(f, "C2HTermReq, status {fes}, information {fei:08x}h")
             }
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Rdma(error) => error.fmt(f),
             Self::Protocol(what) => write!(f, "the target broke the protocol: {what}"),
             Self::ClosedByHost => f.write_str("closed by this host"),
         }
@@ -242,7 +264,7 @@ struct KeepAlive {
 
 /// One host.
 pub struct Initiator {
-    net: Net,
+    ground: Ground,
     queues: Vec<Queue>,
     raws: Vec<Raw>,
     completions: VecDeque<Completion>,
@@ -260,7 +282,10 @@ impl Initiator {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
-            net: Net::new(config),
+            ground: Ground {
+                net: Net::new(config),
+                hca: Hca::new(config),
+            },
             queues: vec![],
             raws: vec![],
             completions: VecDeque::new(),
@@ -285,7 +310,9 @@ impl Initiator {
 
     /// One frame from the card, at its time.
     pub fn receive(&mut self, at: Clock, frame: Vec<u8>, to_card: &mut Frames) {
-        self.net.wire.rx.push_back(frame);
+        if !self.ground.hca.receive(at, &frame) {
+            self.ground.net.wire.rx.push_back(frame);
+        }
         self.advance(at, to_card);
     }
 
@@ -294,14 +321,15 @@ impl Initiator {
         self.now = self.now.max(now);
         self.send_keep_alives();
         loop {
-            self.net.poll(self.now);
+            self.ground.net.poll(self.now);
+            self.ground.hca.advance(self.now);
             let mut moved = false;
             for queue in &mut self.queues {
-                moved |= queue.advance(self.now, &mut self.net);
-                self.completions.append(&mut queue.done);
+                moved |= queue.advance(self.now, &mut self.ground);
+                self.completions.append(queue.done());
             }
             for raw in &mut self.raws {
-                moved |= raw.stream.advance(&mut self.net, &mut raw.received);
+                moved |= raw.stream.advance(&mut self.ground.net, &mut raw.received);
             }
             moved |= self.run_workload();
             if !moved {
@@ -317,7 +345,8 @@ impl Initiator {
                 }
                 None => true,
             });
-        let frames = self.net.wire.tx.drain(..);
+        let Ground { net, hca } = &mut self.ground;
+        let frames = net.wire.tx.drain(..).chain(hca.tx.drain(..));
         to_card.extend(frames.map(|frame| (self.now, frame)));
     }
 
@@ -349,20 +378,21 @@ impl Initiator {
     pub fn next_poll(&mut self) -> Option<Clock> {
         let now = self.now;
         let timers = self.keep_alives.iter().map(|k| k.next.max(now)).min();
-        [self.net.next_poll(now), timers]
+        let rdma = self.ground.hca.next_poll().map(|at| at.max(now));
+        [self.ground.net.next_poll(now), rdma, timers]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Opens a queue: TCP, then ICReq. Commands may be submitted at once; they wait.
+    /// Opens a queue: TCP, then ICReq; or a queue pair. Commands may be submitted at once; they wait.
     ///
     /// # Errors
-    /// When TCP cannot even begin, in words.
+    /// When that cannot even begin, in words.
     pub fn open(&mut self, target: SocketAddr, config: QueueConfig) -> Result<QueueId, String> {
         let id = QueueId(self.queues.len());
         self.queues
-            .push(Queue::open(id, config, target, &mut self.net)?);
+            .push(Queue::open(id, config, target, &mut self.ground)?);
         Ok(id)
     }
 
@@ -389,13 +419,13 @@ impl Initiator {
     /// How a queue is.
     #[must_use]
     pub fn state(&self, queue: QueueId) -> &QueueState {
-        &self.queues[queue.0].state
+        self.queues[queue.0].state()
     }
 
     /// What was agreed on at a queue's setup.
     #[must_use]
     pub fn terms(&self, queue: QueueId) -> pdu::Terms {
-        self.queues[queue.0].terms
+        self.queues[queue.0].terms()
     }
 
     /// Commands of a queue that have not ended.
@@ -412,7 +442,7 @@ impl Initiator {
 
     /// Changes how a queue sends writes.
     pub fn set_in_capsule(&mut self, queue: QueueId, bytes: usize) {
-        self.queues[queue.0].config.in_capsule = bytes;
+        self.queues[queue.0].config_mut().in_capsule = bytes;
     }
 
     /// Sends a Keep Alive on `queue` every `every` clocks; their completions are not reported.
@@ -427,31 +457,65 @@ impl Initiator {
         self.keep_alives.retain(|k| k.queue != queue);
     }
 
-    /// Closes a queue's connection in order (FIN); its commands are lost.
+    /// Closes a queue's connection in order (FIN, or DREQ); its commands are lost.
     pub fn close(&mut self, queue: QueueId) {
         self.stop_keep_alive(queue);
-        self.queues[queue.0].close();
+        self.queues[queue.0].close(self.now, &mut self.ground);
     }
 
-    /// Drops a queue's connection (RST); its commands are lost.
+    /// Drops a queue's connection (RST; a queue pair without a word); its commands are lost.
     pub fn reset(&mut self, queue: QueueId) {
         self.stop_keep_alive(queue);
-        self.queues[queue.0].reset(&mut self.net);
+        self.queues[queue.0].reset(self.now, &mut self.ground);
     }
 
-    /// Puts bytes into a queue's stream between its PDUs, whatever they are.
+    /// Puts bytes into a queue's stream between its PDUs, whatever they are; over RDMA they are a message.
     pub fn inject(&mut self, queue: QueueId, bytes: &[u8]) {
         self.queues[queue.0].send_raw(bytes);
     }
 
-    /// A host that does not read: while held, a queue takes nothing from TCP, whose window closes, and starts nothing.
+    /// A host that does not read: while held, a queue takes nothing from TCP, whose window closes, and starts nothing. Over
+    /// RDMA its receives run out.
     pub fn hold(&mut self, queue: QueueId, held: bool) {
-        self.queues[queue.0].held = held;
+        self.queues[queue.0].hold(held);
     }
 
     /// Makes the data digest of the next data sent on a queue wrong, if digests are in force.
     pub fn spoil_data_digest(&mut self, queue: QueueId) {
         self.queues[queue.0].spoil_data_digest();
+    }
+
+    /// Posts any work on an RDMA queue, as a hostile host may; nothing is reported of its success. On other queues nothing.
+    pub fn post_rdma(&mut self, queue: QueueId, work: rdma::qp::Work) {
+        if let Some(queue) = self.queues[queue.0].rdma() {
+            queue.post_raw(work);
+        }
+    }
+
+    /// Sends the REQ of an RDMA queue again, whatever has become of it.
+    pub fn send_request_again(&mut self, queue: QueueId) {
+        let (now, hca) = (self.now, &mut self.ground.hca);
+        if let Some(queue) = self.queues[queue.0].rdma() {
+            queue.send_request_again(now, hca);
+        }
+    }
+
+    /// Where the queue pair of an RDMA queue stands, while it is connected.
+    pub fn queue_pair(&mut self, queue: QueueId) -> Option<rdma::qp::Place> {
+        let hca = &self.ground.hca;
+        self.queues[queue.0].rdma()?.place(hca)
+    }
+
+    /// What this host's RoCE adapter has seen.
+    #[must_use]
+    pub fn rdma_counters(&self) -> rdma::Counters {
+        self.ground.hca.counters()
+    }
+
+    /// Memory keys that a target can use at present.
+    #[must_use]
+    pub fn valid_keys(&self) -> usize {
+        self.ground.hca.memory.valid_keys()
     }
 
     /// Runs a workload from the next poll on, in place of any other.
@@ -475,7 +539,7 @@ impl Initiator {
     /// # Errors
     /// When TCP cannot even begin, in words.
     pub fn open_raw(&mut self, target: SocketAddr) -> Result<RawId, String> {
-        let stream = Stream::new(self.net.connect(target)?);
+        let stream = Stream::new(self.ground.net.connect(target)?);
         self.raws.push(Raw {
             stream,
             received: vec![],
@@ -502,12 +566,12 @@ impl Initiator {
 
     /// Why a raw connection is over, if it is.
     pub fn raw_ended(&mut self, raw: RawId) -> Option<&'static str> {
-        self.raws[raw.0].stream.ended(&mut self.net)
+        self.raws[raw.0].stream.ended(&mut self.ground.net)
     }
 
     /// Everything queued on a raw connection was acknowledged.
     pub fn raw_drained(&mut self, raw: RawId) -> bool {
-        self.raws[raw.0].stream.drained(&mut self.net)
+        self.raws[raw.0].stream.drained(&mut self.ground.net)
     }
 
     /// Closes a raw connection after what is queued (FIN).
@@ -517,12 +581,12 @@ impl Initiator {
 
     /// Drops a raw connection (RST).
     pub fn raw_reset(&mut self, raw: RawId) {
-        self.raws[raw.0].stream.abort(&mut self.net);
+        self.raws[raw.0].stream.abort(&mut self.ground.net);
     }
 
     /// Sends any frame with the next poll.
     pub fn send_frame(&mut self, frame: Vec<u8>) {
-        self.net.wire.tx.push(frame);
+        self.ground.net.wire.tx.push(frame);
     }
 
     /// This host's MAC address.

@@ -1,12 +1,18 @@
 //! An Ethernet link between two ends: rate, latency, and the faults that real links have, all from one seed.
 //!
 //! A link owns no endpoint: it takes frames out of one queue and puts them, later or never, into another, so it fits between
-//! any two things that speak in queues of timed frames.
+//! any two things that speak in queues of timed frames. It may do as a congested switch does (ECN marks) and as a MAC does that is
+//! told to pause.
+
+mod ecn;
+mod pause;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+
+pub use pause::frame as pause_frame;
 
 use crate::fabric::{Clock, QUANTUM};
 
@@ -29,10 +35,12 @@ pub struct Faults {
     pub duplicate: u32,
     /// Frames with one bit flipped, anywhere.
     pub corrupt: u32,
+    /// ECN-capable frames that are marked as having met congestion.
+    pub mark: u32,
 }
 
 impl Faults {
-    /// A percentage of each kind of fault, with frames held back 50 µs.
+    /// A percentage of each kind of fault, with frames held back 50 µs; no marks.
     #[must_use]
     pub fn percent(each: u32) -> Self {
         let ppm = each * 10_000;
@@ -42,6 +50,7 @@ impl Faults {
             hold: 12_500,
             duplicate: ppm,
             corrupt: ppm,
+            mark: 0,
         }
     }
 
@@ -66,16 +75,23 @@ pub struct LinkConfig {
     pub a_to_b: Faults,
     /// Faults of frames from end B to end A.
     pub b_to_a: Faults,
+    /// Which ends' MACs stop sending when a pause frame (802.3x, or PFC of [`Self::priority`]) tells them to: A, B. The frame is
+    /// delivered all the same; an end that honours it by itself is left to do so.
+    pub pauses: [bool; 2],
+    /// Priority of all frames, for PFC.
+    pub priority: u8,
 }
 
 impl Default for LinkConfig {
-    /// 100 Gb/s, 256 ns, no faults.
+    /// 100 Gb/s, 256 ns, no faults, deaf to pause frames.
     fn default() -> Self {
         Self {
             gbps: 100,
             latency: QUANTUM,
             a_to_b: Faults::default(),
             b_to_a: Faults::default(),
+            pauses: [false; 2],
+            priority: 0,
         }
     }
 }
@@ -97,6 +113,10 @@ pub struct LaneCounters {
     pub duplicated: u64,
     /// Frames with a bit flipped.
     pub corrupted: u64,
+    /// Frames marked.
+    pub marked: u64,
+    /// Pause frames that its sender obeyed.
+    pub pauses: u64,
 }
 
 /// One direction of a link.
@@ -109,6 +129,14 @@ pub struct Lane {
     /// When the wire is free, in bit times since the start.
     free_at: u64,
     rng: ChaCha8Rng,
+    /// For marks: these came later, and earlier histories stay what they were.
+    marks: ChaCha8Rng,
+    /// The sender obeys pause frames.
+    obeys: bool,
+    /// When it may send again, in bit times.
+    paused_until: u64,
+    /// With their times, frames that are not on the wire yet, if the sender may be told to pause.
+    waiting: Frames,
     /// By arrival, then by order of sending.
     under_way: BTreeMap<(Clock, u64), Vec<u8>>,
     sent: u64,
@@ -116,13 +144,18 @@ pub struct Lane {
 }
 
 impl Lane {
-    fn new(config: &LinkConfig, faults: Faults, rng: ChaCha8Rng) -> Self {
+    fn new(config: &LinkConfig, faults: Faults, obeys: bool, rngs: [ChaCha8Rng; 2]) -> Self {
+        let [rng, marks] = rngs;
         Self {
             faults,
             latency: config.latency.max(QUANTUM),
             bits_per_clock: u64::from(config.gbps.max(1)) * 4,
             free_at: 0,
             rng,
+            marks,
+            obeys,
+            paused_until: 0,
+            waiting: Frames::new(),
             under_way: BTreeMap::new(),
             sent: 0,
             counters: LaneCounters::default(),
@@ -130,11 +163,45 @@ impl Lane {
     }
 
     /// A frame whose last byte was ready at `at`.
-    pub fn push(&mut self, at: Clock, mut frame: Vec<u8>) {
+    pub fn push(&mut self, at: Clock, frame: Vec<u8>) {
         self.counters.frames += 1;
         self.counters.bytes += frame.len() as u64;
+        if self.obeys {
+            self.waiting.push_back((at, frame));
+        } else {
+            self.send(at, frame);
+        }
+    }
+
+    /// When a frame that is ready at `at` gets onto the wire, in bit times.
+    fn start(&self, at: Clock) -> u64 {
+        let ready = at.saturating_mul(self.bits_per_clock);
+        self.free_at.max(ready).max(self.paused_until)
+    }
+
+    /// Puts those frames on the wire whose turn comes before `until`.
+    fn send_waiting(&mut self, until: Clock) {
+        let until = until.saturating_mul(self.bits_per_clock);
+        while let Some((at, _)) = self.waiting.front() {
+            if self.start(*at) > until {
+                break;
+            }
+            if let Some((at, frame)) = self.waiting.pop_front() {
+                self.send(at, frame);
+            }
+        }
+    }
+
+    /// Its sender was told at `at` to be quiet for so many bit times.
+    fn pause(&mut self, at: Clock, bits: u64) {
+        self.counters.pauses += 1;
+        self.send_waiting(at);
+        self.paused_until = at * self.bits_per_clock + bits;
+    }
+
+    fn send(&mut self, at: Clock, mut frame: Vec<u8>) {
         let bits = (frame.len() + OVERHEAD) as u64 * 8;
-        self.free_at = self.free_at.max(at * self.bits_per_clock) + bits;
+        self.free_at = self.start(at) + bits;
         let mut arrival = self.free_at.div_ceil(self.bits_per_clock) + self.latency;
         // The same number of draws for every frame: changing one rate does not change the other faults.
         let [lost, held, doubled, damaged, bit] = std::array::from_fn(|_| self.rng.next_u32());
@@ -147,6 +214,9 @@ impl Lane {
             self.counters.corrupted += 1;
             let bit = bit as usize % (frame.len() * 8);
             frame[bit / 8] ^= 1 << (bit % 8);
+        }
+        if hits(self.marks.next_u32(), self.faults.mark) && ecn::mark(&mut frame) {
+            self.counters.marked += 1;
         }
         if hits(held, self.faults.reorder) {
             self.counters.reordered += 1;
@@ -166,6 +236,7 @@ impl Lane {
 
     /// Moves what has arrived by `until` to `into`, in order of time.
     pub fn deliver(&mut self, until: Clock, into: &mut Frames) {
+        self.send_waiting(until);
         while let Some(first) = self.under_way.first_entry().filter(|e| e.key().0 <= until) {
             into.push_back((first.key().0, first.remove()));
             self.counters.delivered += 1;
@@ -175,7 +246,12 @@ impl Lane {
     /// When the next frame arrives.
     #[must_use]
     pub fn next_arrival(&self) -> Option<Clock> {
-        self.under_way.first_key_value().map(|((at, _), _)| *at)
+        let next = self.under_way.first_key_value().map(|((at, _), _)| *at);
+        let waiting = self.waiting.front().map(|(at, frame)| {
+            let bits = (frame.len() + OVERHEAD) as u64 * 8;
+            (self.start(*at) + bits).div_ceil(self.bits_per_clock) + self.latency
+        });
+        [next, waiting].into_iter().flatten().min()
     }
 
     /// Changes the faults from the next frame on.
@@ -197,6 +273,7 @@ pub struct Link {
     pub a_to_b: Lane,
     /// From end B to end A.
     pub b_to_a: Lane,
+    priority: u8,
 }
 
 impl Link {
@@ -206,9 +283,12 @@ impl Link {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut fork = || ChaCha8Rng::seed_from_u64(rng.next_u64());
         let (ab, ba) = (fork(), fork());
+        let (ab_marks, ba_marks) = (fork(), fork());
+        let [a, b] = config.pauses;
         Self {
-            a_to_b: Lane::new(config, config.a_to_b, ab),
-            b_to_a: Lane::new(config, config.b_to_a, ba),
+            a_to_b: Lane::new(config, config.a_to_b, a, [ab, ab_marks]),
+            b_to_a: Lane::new(config, config.b_to_a, b, [ba, ba_marks]),
+            priority: config.priority,
         }
     }
 
@@ -225,8 +305,28 @@ impl Link {
         for (at, frame) in b_out.drain(..) {
             self.b_to_a.push(at, frame);
         }
-        self.a_to_b.deliver(until, b_in);
-        self.b_to_a.deliver(until, a_in);
+        if !self.a_to_b.obeys && !self.b_to_a.obeys {
+            self.a_to_b.deliver(until, b_in);
+            self.b_to_a.deliver(until, a_in);
+            return;
+        }
+        // In order of time, so that a pause stops what was to be sent after it came.
+        while let Some(next) = self.next_arrival().filter(|at| *at <= until) {
+            deliver(
+                &mut self.a_to_b,
+                &mut self.b_to_a,
+                next,
+                b_in,
+                self.priority,
+            );
+            deliver(
+                &mut self.b_to_a,
+                &mut self.a_to_b,
+                next,
+                a_in,
+                self.priority,
+            );
+        }
     }
 
     /// When the next frame arrives at either end.
@@ -236,6 +336,20 @@ impl Link {
             .into_iter()
             .flatten()
             .min()
+    }
+}
+
+/// Delivers what has arrived on a lane, and has the other way's sender obey the pause frames in it.
+fn deliver(lane: &mut Lane, back: &mut Lane, until: Clock, into: &mut Frames, priority: u8) {
+    let first = into.len();
+    lane.deliver(until, into);
+    if !back.obeys {
+        return;
+    }
+    for (at, frame) in into.iter().skip(first) {
+        if let Some(bits) = pause::asked(frame, priority) {
+            back.pause(*at, bits);
+        }
     }
 }
 
@@ -328,5 +442,76 @@ mod tests {
         };
         assert_eq!(run(&config, 3, 1000), run(&config, 3, 1000));
         assert_ne!(run(&config, 3, 1000), run(&config, 4, 1000));
+    }
+
+    #[test]
+    fn marks_go_to_a_share_of_capable_frames_and_change_no_other_fault() {
+        let run = |mark: u32| {
+            let config = LinkConfig {
+                a_to_b: Faults {
+                    mark,
+                    ..Faults::percent(3)
+                },
+                ..LinkConfig::default()
+            };
+            let mut link = Link::new(&config, 9);
+            let mut frame = vec![2; 12];
+            frame.extend([8, 0, 0x45, 2]);
+            frame.resize(60, 0);
+            let mut out: Frames = (0..10_000).map(|i| (i * 100, frame.clone())).collect();
+            let (mut a_in, mut b_out, mut b_in) = Default::default();
+            link.carry(u64::MAX, (&mut out, &mut a_in), (&mut b_out, &mut b_in));
+            link.a_to_b.counters()
+        };
+        let (without, with) = (run(0), run(200_000));
+        assert_eq!(without.marked, 0);
+        assert!((1800..2200).contains(&with.marked), "{with:?}");
+        assert_eq!(LaneCounters { marked: 0, ..with }, without);
+    }
+
+    /// End B tells A at clock 1,000 to pause, and at clock `resume`, if any, to go on.
+    fn paused(pauses: [bool; 2], priority: Option<u8>, resume: Option<Clock>) -> Vec<Clock> {
+        let config = LinkConfig {
+            pauses,
+            priority: 3,
+            ..LinkConfig::default()
+        };
+        let mut link = Link::new(&config, 1);
+        let mut b_out: Frames = [(1000, pause_frame([2; 6], priority, 1000))].into();
+        b_out.extend(resume.map(|at| (at, pause_frame([2; 6], priority, 0))));
+        let mut a_out: Frames = (0..40).map(|i| (i * 100, vec![0; 100])).collect();
+        let (mut a_in, mut b_in) = Default::default();
+        for now in (0..20_000).step_by(640) {
+            link.carry(now, (&mut a_out, &mut a_in), (&mut b_out, &mut b_in));
+        }
+        assert_eq!(b_in.len(), 40);
+        assert_eq!(
+            a_in.len(),
+            1 + usize::from(resume.is_some()),
+            "delivered too"
+        );
+        b_in.iter().map(|(at, _)| *at).collect()
+    }
+
+    #[test]
+    fn a_sender_that_is_told_to_pause_does_so_for_as_long_as_it_is_told() {
+        let free = paused([false, true], None, None);
+        for priority in [None, Some(3)] {
+            let got = paused([true, false], priority, None);
+            let (before, after): (Vec<Clock>, Vec<Clock>) = got.iter().partition(|at| **at < 2000);
+            // The pause reaches A at clock 1,066; 1,000 quanta of 512 bits take 1,280 clocks at 400 bits a clock.
+            assert_eq!(before, free[..before.len()]);
+            assert!((10..=12).contains(&before.len()), "{before:?}");
+            assert!(after[0] >= 1066 + 1280 + 64, "{}", after[0]);
+            assert_eq!(after.last(), free.last(), "the backlog is gone");
+            let resumed = paused([true, false], priority, Some(1500));
+            let next = resumed.iter().find(|at| **at > 1300).expect("one");
+            assert!((1560..1700).contains(next), "{next}");
+        }
+        assert_eq!(
+            paused([true, true], Some(5), None),
+            free,
+            "not its priority"
+        );
     }
 }

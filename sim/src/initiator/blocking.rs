@@ -12,14 +12,15 @@ use sluice_wire::{
 use zerocopy::FromBytes;
 
 use super::{
-    Command, Completion, Failure, Initiator, Outcome, QueueConfig, QueueId, QueueState, pattern,
+    Command, Completion, Failure, Initiator, Outcome, QueueConfig, QueueId, QueueState, Transport,
+    pattern,
 };
 use crate::fabric::Clock;
 
 /// What went wrong on the way to an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// TCP could not begin.
+    /// The connection could not begin.
     #[error("{0}")]
     Open(String),
     /// The queue ended.
@@ -100,7 +101,14 @@ impl ConnectConfig {
         }
     }
 
-    /// The same, with digests.
+    /// The same over `transport`.
+    #[must_use]
+    pub fn over(mut self, transport: Transport) -> Self {
+        self.queue.transport = transport;
+        self
+    }
+
+    /// The same, with digests (over TCP).
     #[must_use]
     pub fn with_digests(mut self, header: bool, data: bool) -> Self {
         (self.queue.header_digest, self.queue.data_digest) = (header, data);
@@ -291,6 +299,8 @@ impl Blocking<'_> {
         queue.in_capsule = queue.in_capsule.min(capsule.saturating_sub(64));
         queue.entries = queue.entries.min(controller.cap.mqes_z().saturating_add(1));
         for qid in 1..=config.io_queues {
+            queue.rdma.qid = qid;
+            queue.rdma.cntlid = controller.cntlid;
             let id = self.open(config.target, queue.clone())?;
             let data = config.connect_data(controller.cntlid);
             let command = Command::connect(qid, queue.entries, config.flow_control, 0, &data);

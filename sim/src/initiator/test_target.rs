@@ -8,10 +8,7 @@ use sluice_nvme_tcp::{
 use sluice_wire::{
     crc32c::crc32c,
     fabrics::{self, FabricsType},
-    nvme::{
-        AdminOpcode, Cqe, DiscoveryEntry, DiscoveryHeader, DsmRange, IdentifyController,
-        IdentifyNamespace, NvmOpcode, Sqe, Status, cns, register,
-    },
+    nvme::{Cqe, Sqe, Status},
 };
 use smoltcp::{
     iface::{Config, Interface, SocketHandle, SocketSet},
@@ -19,12 +16,12 @@ use smoltcp::{
     time::Instant,
     wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr},
 };
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::net::{Wire, instant};
+use super::{
+    net::{Wire, instant},
+    test_disk::Disk,
+};
 use crate::{fabric::Clock, link::Frames};
-
-pub(super) const BLOCK: usize = 512;
 
 /// What the target does differently from the simplest.
 #[derive(Clone, Copy)]
@@ -87,10 +84,8 @@ pub(super) struct Target {
 /// What commands work on.
 struct Shared {
     quirks: Quirks,
-    disk: Vec<u8>,
-    cc: u32,
+    disk: Disk,
     violations: Vec<Violation>,
-    keep_alives: u32,
 }
 
 impl Target {
@@ -109,10 +104,8 @@ impl Target {
         });
         let shared = Shared {
             quirks,
-            disk: vec![0; 16 << 20],
-            cc: 0,
+            disk: Disk::new(quirks.limits.in_capsule_io),
             violations: vec![],
-            keep_alives: 0,
         };
         let mut target = Self {
             iface,
@@ -172,11 +165,11 @@ impl Target {
     }
 
     pub(super) fn keep_alives(&self) -> u32 {
-        self.shared.keep_alives
+        self.shared.disk.keep_alives
     }
 
     pub(super) fn disk(&self) -> &[u8] {
-        &self.shared.disk
+        &self.shared.disk.bytes
     }
 }
 
@@ -376,139 +369,18 @@ impl Conn {
     }
 
     fn execute(&mut self, sqe: &Sqe, data: &[u8], shared: &mut Shared) {
-        if sqe.opcode == fabrics::OPCODE {
-            self.fabrics(sqe, data, shared);
-        } else if self.io {
-            self.nvm(sqe, data, shared);
+        if fabrics::fctype(sqe) == Some(FabricsType::Connect) && sqe.opcode == fabrics::OPCODE {
+            self.flow_control = sqe.bytes()[46] & fabrics::CATTR_NO_FLOW_CONTROL == 0;
+            self.io = sqe.cdw10.get() >> 16 != 0;
+            if self.io {
+                self.session.set_io_queue();
+            }
+        }
+        let answer = shared.disk.execute(self.io, sqe, data);
+        if answer.data.is_empty() {
+            self.respond(sqe, answer.status, answer.result);
         } else {
-            self.admin(sqe, shared);
+            self.send_data(sqe, &answer.data, shared);
         }
     }
-
-    fn fabrics(&mut self, sqe: &Sqe, data: &[u8], shared: &mut Shared) {
-        let result = match fabrics::fctype(sqe) {
-            Some(FabricsType::Connect) => {
-                assert_eq!(data.len(), 1024);
-                self.flow_control = sqe.bytes()[46] & fabrics::CATTR_NO_FLOW_CONTROL == 0;
-                self.io = sqe.cdw10.get() >> 16 != 0;
-                if self.io {
-                    self.session.set_io_queue();
-                }
-                1
-            }
-            Some(FabricsType::PropertySet) => {
-                shared.cc = sqe.cdw12.get();
-                0
-            }
-            Some(FabricsType::PropertyGet) => match sqe.cdw11.get() {
-                register::CAP => 0x1f_0000_00ff,
-                register::CC => u64::from(shared.cc),
-                register::CSTS if shared.cc & 0xc000 != 0 => 8,
-                register::CSTS => u64::from(shared.cc & 1),
-                _ => 0,
-            },
-            _ => 0,
-        };
-        self.respond(sqe, Status::SUCCESS, result);
-    }
-
-    fn admin(&mut self, sqe: &Sqe, shared: &mut Shared) {
-        let len = sqe.sgl().length.get() as usize;
-        match AdminOpcode::from_code(sqe.opcode) {
-            Some(AdminOpcode::Identify) => {
-                let data = identify(sqe, shared);
-                self.send_data(sqe, &data, shared);
-            }
-            Some(AdminOpcode::GetLogPage) => {
-                let at = sqe.cdw12.get() as usize;
-                let log = discovery_log();
-                self.send_data(sqe, &log[at..at + len], shared);
-            }
-            Some(AdminOpcode::SetFeatures) => self.respond(sqe, Status::SUCCESS, 0x0003_0003),
-            Some(AdminOpcode::KeepAlive) => {
-                shared.keep_alives += 1;
-                self.respond(sqe, Status::SUCCESS, 0);
-            }
-            _ => self.respond(sqe, Status::INVALID_OPCODE.no_retry(), 0),
-        }
-    }
-
-    fn nvm(&mut self, sqe: &Sqe, data: &[u8], shared: &mut Shared) {
-        let at = sqe.slba() as usize * BLOCK;
-        let len = (usize::from(sqe.nlb_z()) + 1) * BLOCK;
-        let opcode = NvmOpcode::from_code(sqe.opcode);
-        let addressed = !matches!(
-            opcode,
-            Some(NvmOpcode::Flush | NvmOpcode::DatasetManagement)
-        );
-        if addressed && at + len > shared.disk.len() {
-            return self.respond(sqe, Status::LBA_RANGE.no_retry(), 0);
-        }
-        let status = match opcode {
-            Some(NvmOpcode::Read) => {
-                let data = shared.disk[at..at + len].to_vec();
-                return self.send_data(sqe, &data, shared);
-            }
-            Some(NvmOpcode::Write) => {
-                shared.disk[at..at + len].copy_from_slice(data);
-                Status::SUCCESS
-            }
-            Some(NvmOpcode::Compare) if shared.disk[at..at + len] != *data => {
-                Status::COMPARE_FAILED
-            }
-            Some(NvmOpcode::WriteZeroes) => {
-                shared.disk[at..at + len].fill(0);
-                Status::SUCCESS
-            }
-            Some(NvmOpcode::DatasetManagement) => {
-                for range in data
-                    .chunks(16)
-                    .filter_map(|b| DsmRange::read_from_bytes(b).ok())
-                {
-                    let at = range.slba.get() as usize * BLOCK;
-                    shared.disk[at..at + range.blocks.get() as usize * BLOCK].fill(0);
-                }
-                Status::SUCCESS
-            }
-            Some(NvmOpcode::Flush | NvmOpcode::Compare) => Status::SUCCESS,
-            _ => Status::INVALID_OPCODE,
-        };
-        self.respond(sqe, status, 0);
-    }
-}
-
-fn identify(sqe: &Sqe, shared: &Shared) -> Vec<u8> {
-    match sqe.cdw10.get() as u8 {
-        cns::CONTROLLER => {
-            let mut id = IdentifyController::new_zeroed();
-            id.mdts = 5;
-            id.ioccsz
-                .set((64 + shared.quirks.limits.in_capsule_io) / 16);
-            id.as_bytes().to_vec()
-        }
-        cns::NAMESPACE => {
-            let mut id = IdentifyNamespace::new_zeroed();
-            id.nsze.set((shared.disk.len() / BLOCK) as u64);
-            id.lbaf[0].lbads = 9;
-            id.as_bytes().to_vec()
-        }
-        _ => {
-            let mut list = vec![0; 4096];
-            list[0] = 1;
-            list
-        }
-    }
-}
-
-fn discovery_log() -> Vec<u8> {
-    let mut header = DiscoveryHeader::default();
-    header.generation.set(5);
-    header.records.set(1);
-    let mut entry = DiscoveryEntry {
-        trtype: 3,
-        subtype: 2,
-        ..DiscoveryEntry::default()
-    };
-    entry.subnqn[..3].copy_from_slice(b"nqn");
-    [header.as_bytes(), entry.as_bytes()].concat()
 }

@@ -10,7 +10,8 @@ use sluice_nvme_tcp::{Limits, Violation};
 use sluice_wire::nvme::Status;
 
 use super::{
-    test_target::{BLOCK, Quirks, Target},
+    test_disk::BLOCK,
+    test_target::{Quirks, Target},
     *,
 };
 use crate::{
@@ -99,7 +100,7 @@ fn clean() -> LinkConfig {
     LinkConfig::default()
 }
 
-fn ns() -> Namespace {
+pub(super) fn ns() -> Namespace {
     Namespace {
         nsid: 1,
         blocks: (16 << 20) / BLOCK as u64,
@@ -149,7 +150,7 @@ fn a_host_connects_does_every_command_and_disconnects_with_and_without_digests()
     }
 }
 
-fn everything(host: &mut Blocking<'_>, config: &ConnectConfig) -> Result<(), HostError> {
+pub(super) fn everything(host: &mut Blocking<'_>, config: &ConnectConfig) -> Result<(), HostError> {
     let (generation, log) = host.discover(config)?;
     assert_eq!((generation, log.len()), (5, 1));
     let controller = host.connect(config)?;
@@ -181,7 +182,7 @@ fn everything(host: &mut Blocking<'_>, config: &ConnectConfig) -> Result<(), Hos
     host.disconnect(&controller)
 }
 
-fn workload(queues: Vec<QueueId>, depth: usize, ios: u64) -> WorkloadConfig {
+pub(super) fn workload(queues: Vec<QueueId>, depth: usize, ios: u64) -> WorkloadConfig {
     WorkloadConfig {
         depth,
         ios,

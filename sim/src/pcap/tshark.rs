@@ -11,6 +11,8 @@ pub struct Report {
     pub good_checksums: usize,
     /// NVMe/TCP PDUs.
     pub pdus: usize,
+    /// RoCEv2 packets; their ICRC is not looked at.
+    pub roce_packets: usize,
     /// Header digests found good.
     pub good_header_digests: usize,
     /// Data digests found good.
@@ -66,6 +68,10 @@ const PREFERENCES: [&str; 7] = [
     "nvme-tcp.check_hdgst:TRUE",
 ];
 
+/// Opcodes of RDMA WRITEs of several packets: tshark 4.0 takes Identify data for ended with the packet and calls it malformed, three
+/// times in nearly every capture of one Linux talking to another.
+const MISJUDGED: [&str; 3] = ["6", "7", "8"];
+
 const CHECKSUMS: [&str; 5] = [
     "ip.checksum.status",
     "tcp.checksum.status",
@@ -74,7 +80,7 @@ const CHECKSUMS: [&str; 5] = [
     "icmpv6.checksum.status",
 ];
 
-/// Reads `path` with tshark: no malformed packet, every IP, TCP, UDP and ICMP checksum and every NVMe/TCP digest good.
+/// Reads `path` with tshark: no malformed packet but those it misjudges, every IP, TCP, UDP and ICMP checksum and every NVMe/TCP digest good.
 ///
 /// # Errors
 /// [`CheckError`], naming the first bad frames.
@@ -133,6 +139,7 @@ fn check(path: &Path, data_digests: &str) -> Result<Report, CheckError> {
             "nvme-tcp.type",
             "nvme-tcp.hdgst.status",
             "nvme-tcp.ddgst.status",
+            "infiniband.bth.opcode",
         ]);
     for field in fields {
         command.args(["-e", field]);
@@ -178,7 +185,10 @@ fn judge_frame(line: &str, report: &mut Report) -> Option<String> {
     let column = |at: usize| columns.get(at).copied().unwrap_or_default();
     let count = |at: usize, value| column(at).split(',').filter(|v| *v == value).count();
     let mut problems = vec![];
-    if !column(1).is_empty() || !column(2).is_empty() {
+    let opcode = column(6 + CHECKSUMS.len());
+    report.roce_packets += usize::from(!opcode.is_empty());
+    let malformed = !column(1).is_empty() || !column(2).is_empty();
+    if malformed && !MISJUDGED.contains(&opcode) {
         problems.push("malformed");
     }
     for (i, name) in CHECKSUMS.iter().enumerate() {

@@ -30,6 +30,7 @@ fn all_faults() -> Faults {
         hold: HOLD,
         duplicate: FIVE_PERCENT,
         corrupt: FIVE_PERCENT,
+        mark: 0,
     }
 }
 
@@ -144,6 +145,7 @@ fn five_percent_corruption_is_loss() {
             "corrupt",
             Faults {
                 corrupt: FIVE_PERCENT,
+                mark: 0,
                 ..Faults::default()
             }
         ) > 0
