@@ -59,6 +59,9 @@ impl ControlCore {
             Some(ToControl::SsdDrained { ssd }) => self.drained(ssd),
             Some(ToControl::Counted) => self.counted(hal),
             Some(ToControl::Dying { key }) => self.dying(key, hal),
+            Some(
+                ToControl::QpOpened { .. } | ToControl::QpAlive { .. } | ToControl::QpGone { .. },
+            ) => {}
             None => {}
         }
     }

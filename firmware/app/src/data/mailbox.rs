@@ -128,6 +128,7 @@ impl DataCore {
                 };
                 self.tcp.path_mtu(&path, self.now);
             }
+            ToData::QpOpen { .. } | ToData::QpEnd { .. } => {}
             ToData::Count { at } => {
                 let counters = self.stats.publish(self.tcp.stats());
                 hal.pm_write(PmAddr(at), counters.as_bytes());
