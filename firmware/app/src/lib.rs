@@ -31,6 +31,10 @@ pub mod limits {
     pub const SEGMENTS: usize = 1024;
     /// Pieces queued for sending per data core; every request needs at most three.
     pub const CHUNKS: usize = 2048;
+    /// RDMA work requests queued per data core: a command needs two, more if its host memory is in pieces.
+    pub const WORK: usize = 512;
+    /// Packets of RDMA messages kept per data core.
+    pub const PACKETS: usize = 512;
     /// Commands in progress per connection; more wait in the TCP stream.
     pub const REQUESTS_PER_CONNECTION: u16 = 160;
     /// SSDs.

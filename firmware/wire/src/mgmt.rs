@@ -312,11 +312,11 @@ pub struct Counters {
     pub admin: U64,
     /// Commands completed with an error status.
     pub errors: U64,
-    /// TCP connections open now.
+    /// Connections open now, TCP's and RDMA queue pairs.
     pub connections: U64,
-    /// TCP connections accepted.
+    /// Connections accepted.
     pub accepted: U64,
-    /// TCP connections refused or dropped for want of room.
+    /// Connections refused or dropped for want of room.
     pub refused: U64,
     /// TCP segments retransmitted.
     pub retransmits: U64,
@@ -336,4 +336,22 @@ pub struct Counters {
     pub stalled: U64,
     /// Passes of the main loop.
     pub loops: U64,
+    /// RDMA messages received: commands.
+    pub rdma_messages: U64,
+    /// Runs of RDMA packets sent again.
+    pub rdma_resent: U64,
+    /// Times that an RDMA host did not acknowledge in time.
+    pub rdma_timeouts: U64,
+    /// RoCE packets dropped: out of order, duplicates, for no living queue pair.
+    pub rdma_dropped: U64,
+    /// RDMA messages refused for the time being, for want of a receive or of frame buffers.
+    pub rdma_not_ready: U64,
+    /// RDMA requests refused for good: for memory of this card, or against the rules.
+    pub rdma_refused: U64,
+    /// Queue pairs that ended by an error.
+    pub rdma_failed: U64,
+    /// Congestion notifications sent.
+    pub rdma_cnps_sent: U64,
+    /// Congestion notifications received.
+    pub rdma_cnps_received: U64,
 }
