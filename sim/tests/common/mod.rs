@@ -462,6 +462,7 @@ impl Bench {
             let free = Resources {
                 requests_free: core.requests,
                 pages_free: core.pages,
+                work_free: sluice_app::limits::WORK as u16,
                 ..IDLE
             };
             let free = Resources {
@@ -493,6 +494,8 @@ const IDLE: Resources = Resources {
     pages: 0,
     connections: 0,
     tcp_connections: 0,
+    queue_pairs: 0,
+    work_free: 0,
     relay_slots_used: 0,
     moves: 0,
     leaving: 0,
