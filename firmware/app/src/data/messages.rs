@@ -117,13 +117,7 @@ impl DataCore {
 
     /// Takes the command of the oldest message. False, with nothing changed, if there is no room for it now.
     #[inline]
-    fn take_message<H: Hal>(
-        &mut self,
-        conn: u16,
-        qp: QpId,
-        in_capsule: u32,
-        hal: &mut H,
-    ) -> bool {
+    fn take_message<H: Hal>(&mut self, conn: u16, qp: QpId, in_capsule: u32, hal: &mut H) -> bool {
         let Some(front) = self.rc.pieces(qp).next() else {
             return false;
         };
@@ -158,12 +152,7 @@ impl DataCore {
     }
 
     /// Where the data of a command are that names no single piece of host memory.
-    fn find_data<H: Hal>(
-        &mut self,
-        qp: QpId,
-        in_capsule: u32,
-        hal: &mut H,
-    ) -> Result<(), Status> {
+    fn find_data<H: Hal>(&mut self, qp: QpId, in_capsule: u32, hal: &mut H) -> Result<(), Status> {
         let mut sqe = [0; 64];
         sqe.copy_from_slice(self.message.sqe.as_bytes());
         match nvme::data(&sqe, in_capsule)? {
@@ -244,9 +233,7 @@ impl DataCore {
                     break;
                 }
             }
-            if !self.moves.has_room()
-                || !self.move_in(conn, target, &pieces, count, sum, hal)
-            {
+            if !self.moves.has_room() || !self.move_in(conn, target, &pieces, count, sum, hal) {
                 self.ready.push(conn);
                 return false;
             }

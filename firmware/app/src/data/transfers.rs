@@ -3,7 +3,8 @@
 
 use sluice_hal::roce::Remote;
 use sluice_hal::{
-    BufId, Hal, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, Phase, PmAddr, PmSlice,
+    BufId, Hal, MAX_MOVE_SOURCES, MoveFlags, MoveJob, MoveSource, MoveTarget, Phase, PmAddr,
+    PmSlice,
 };
 use sluice_rdma::nvme::MAX_DESCRIPTORS;
 use sluice_rdma::{QpId, ReadData, Work};
@@ -80,7 +81,12 @@ impl DataCore {
         if r.further > 0 {
             let at = self.share.slot(request).plus(FURTHER_AT);
             for (i, piece) in self.message.further.iter().enumerate() {
-                let words = [piece.va as u32, (piece.va >> 32) as u32, piece.rkey, piece.len];
+                let words = [
+                    piece.va as u32,
+                    (piece.va >> 32) as u32,
+                    piece.rkey,
+                    piece.len,
+                ];
                 hal.pm_write(at.plus(16 * i as u32), words.as_bytes());
             }
         }
@@ -93,7 +99,10 @@ impl DataCore {
         if index == 0 {
             return r.remote;
         }
-        let at = self.share.slot(request).plus(FURTHER_AT - 16 + 16 * u32::from(index));
+        let at = self
+            .share
+            .slot(request)
+            .plus(FURTHER_AT - 16 + 16 * u32::from(index));
         let mut words = [0u32; 4];
         hal.pm_read(at, words.as_mut_bytes());
         Remote {
@@ -250,7 +259,11 @@ impl DataCore {
         }
         self.rc.post_receives(qp, 1);
         let response_at = [PmSlice::new(slot, RESPONSE_LEN)];
-        posted = posted && self.rc.post(qp, response, &response_at, request.into()).is_ok();
+        posted = posted
+            && self
+                .rc
+                .post(qp, response, &response_at, request.into())
+                .is_ok();
         if !posted {
             // There was room, so the queue pair is over and will say so. What it took of the answer may be under way.
             self.released(request.into());
@@ -258,7 +271,13 @@ impl DataCore {
     }
 
     /// RDMA WRITEs of `data` to the host memory that the command named; false if the queue pair is over.
-    fn write_to_host<H: Hal>(&mut self, request: u16, qp: QpId, data: PmSlice, hal: &mut H) -> bool {
+    fn write_to_host<H: Hal>(
+        &mut self,
+        request: u16,
+        qp: QpId,
+        data: PmSlice,
+        hal: &mut H,
+    ) -> bool {
         let further = self.requests.all[usize::from(request)].further;
         let mut left = data;
         for index in 0..=further {
