@@ -51,8 +51,14 @@ pub mod limits {
     pub const PORTS: usize = 1;
     /// I/O queues per controller.
     pub const IO_QUEUES: u16 = 64;
+    /// Highest QID, whatever [`IO_QUEUES`] says: the target keeps a controller's queues as bits of a word.
+    pub const HIGHEST_QID: u16 = 63;
     /// Entries of an I/O queue.
     pub const QUEUE_ENTRIES: u16 = 1024;
+    /// Queue pairs of all data cores together that the connection manager has places for.
+    pub const QUEUE_PAIRS: usize = 256;
+    /// Entries of a queue over RDMA, and receives posted for it: as many as Linux asks for.
+    pub const RDMA_QUEUE_ENTRIES: u16 = 128;
     /// Entries of an SSD queue pair.
     pub const SSD_DEPTH: usize = 256;
     /// Bytes per command.

@@ -121,6 +121,40 @@ impl<'a, H: Hal> CoreLink<'a, H> {
         self.state.posted = self.state.posted.wrapping_add(1);
         Ok(())
     }
+
+    /// Gives a buffer back, later if a frame on its way out still reads it.
+    #[inline]
+    fn release(&mut self, buf: BufId) {
+        if let Some(held) = self.state.held.iter_mut().find(|h| h.buf == buf) {
+            held.freed = true;
+            return;
+        }
+        self.hal.rx_free(buf);
+    }
+}
+
+impl<H: Hal> sluice_rdma::Link for CoreLink<'_, H> {
+    fn read(&mut self, at: PmAddr, into: &mut [u8]) {
+        self.hal.pm_read(at, into);
+    }
+
+    fn write(&mut self, at: PmAddr, from: &[u8]) {
+        self.hal.pm_write(at, from);
+    }
+
+    #[inline]
+    fn send(&mut self, job: &RoceJob) -> Result<(), Busy> {
+        self.post(&TxJob::Roce(*job))
+    }
+
+    #[inline]
+    fn free(&mut self, buf: BufId) {
+        self.release(buf);
+    }
+
+    fn random(&mut self) -> u32 {
+        self.hal.random()
+    }
 }
 
 impl<H: Hal> sluice_rdma::Link for CoreLink<'_, H> {
@@ -207,11 +241,7 @@ impl<H: Hal> Link for CoreLink<'_, H> {
 
     #[inline]
     fn free(&mut self, buf: BufId) {
-        if let Some(held) = self.state.held.iter_mut().find(|h| h.buf == buf) {
-            held.freed = true;
-            return;
-        }
-        self.hal.rx_free(buf);
+        self.release(buf);
     }
 
     fn random(&mut self) -> u32 {
