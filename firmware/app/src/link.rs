@@ -147,30 +147,6 @@ impl<H: Hal> sluice_rdma::Link for CoreLink<'_, H> {
         self.post(&TxJob::Roce(*job))
     }
 
-    #[inline]
-    fn free(&mut self, buf: BufId) {
-        self.release(buf);
-    }
-
-    fn random(&mut self) -> u32 {
-        self.hal.random()
-    }
-}
-
-impl<H: Hal> sluice_rdma::Link for CoreLink<'_, H> {
-    fn read(&mut self, at: PmAddr, into: &mut [u8]) {
-        self.hal.pm_read(at, into);
-    }
-
-    fn write(&mut self, at: PmAddr, from: &[u8]) {
-        self.hal.pm_write(at, from);
-    }
-
-    #[inline]
-    fn send(&mut self, job: &RoceJob) -> Result<(), Busy> {
-        self.post(&TxJob::Roce(*job))
-    }
-
     /// No frame on its way out reads a RoCE packet.
     #[inline]
     fn free(&mut self, buf: BufId) {

@@ -527,13 +527,17 @@ fn io_data(command: &IoCommand, in_capsule: u32) -> Result<Data, u16> {
     }
 }
 
-/// The same for a command of the control core's, by the direction in its opcode or Fabrics command type
-/// (NVMe Base 2.1, sections 3.1.3.4 and 6: bits 1:0, 01b host to controller, 10b controller to host).
-fn relayed_data(sqe: &[u32; 16], in_capsule: u32) -> Result<Data, u16> {
+/// Data transfer of a command by its opcode or Fabrics command type (NVMe Base 2.1, sections 3.1.3.4 and 6): 00b none,
+/// 01b host to controller, 10b controller to host.
+pub(super) fn direction(sqe: &[u32; 16]) -> u8 {
     let (opcode, fctype) = (u32::from_le(sqe[0]) as u8, u32::from_le(sqe[1]) as u8);
-    let direction = if opcode == FABRICS { fctype } else { opcode } & 3;
+    (if opcode == FABRICS { fctype } else { opcode }) & 3
+}
+
+/// The same for a command of the control core's.
+fn relayed_data(sqe: &[u32; 16], in_capsule: u32) -> Result<Data, u16> {
     let (len, kind) = (u32::from_le(sqe[8]), (u32::from_le(sqe[9]) >> 24) as u8);
-    match (direction, kind) {
+    match (direction(sqe), kind) {
         (1, SGL_OFFSET) if in_capsule > 0 && len == in_capsule && len <= RELAYED_FROM_HOST => {
             Ok(Data::InCapsule(len))
         }

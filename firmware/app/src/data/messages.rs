@@ -12,6 +12,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::DataCore;
 use super::conn::NONE;
+use super::execute::direction;
 use super::request::{Kind, State};
 
 /// Messages handled per connection and pass, so that no connection holds up the others.
@@ -153,6 +154,11 @@ impl DataCore {
 
     /// Where the data of a command are that names no single piece of host memory.
     fn find_data<H: Hal>(&mut self, qp: QpId, in_capsule: u32, hal: &mut H) -> Result<(), Status> {
+        if direction(&self.message.sqe) == 0 {
+            // The data pointer of a command that transfers none is reserved.
+            self.message.set_sgl(SGL_TRANSPORT, 0);
+            return Ok(());
+        }
         let mut sqe = [0; 64];
         sqe.copy_from_slice(self.message.sqe.as_bytes());
         match nvme::data(&sqe, in_capsule)? {
