@@ -1,7 +1,9 @@
 //! What a person can ask of `demo`, `serve` and `bench`. `cargo xtask` and the program `sluice-sim` share these
 //! definitions: the first prepares what is missing, the second does the work.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
@@ -38,6 +40,54 @@ pub enum HostKind {
 pub enum Transport {
     /// NVMe/TCP
     Tcp,
+    /// NVMe/RDMA over RoCEv2
+    Rdma,
+    /// One after the other, then what was written over one is read over the other
+    Both,
+}
+
+/// As it stands in reports.
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Rdma => "rdma",
+            Self::Both => "both",
+        })
+    }
+}
+
+/// Frames that a link loses, parts per million.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Loss(pub u32);
+
+impl Loss {
+    /// With more than this no transport gets anywhere: RDMA goes back over a whole window for every lost packet.
+    const MOST_PERCENT: f64 = 10.0;
+}
+
+/// In percent.
+impl From<Loss> for f64 {
+    fn from(loss: Loss) -> Self {
+        Self::from(loss.0) / 10_000.0
+    }
+}
+
+impl FromStr for Loss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let most = Self::MOST_PERCENT;
+        let percent = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+        match percent {
+            Ok(percent) if (0.0..=most).contains(&percent) => {
+                Ok(Self((percent * 10_000.0).round() as u32))
+            }
+            _ => Err(format!(
+                "wanted a percentage from 0 to {most}, such as 1 or 0.5"
+            )),
+        }
+    }
 }
 
 /// The card, for every command that runs one.
@@ -112,6 +162,9 @@ pub struct DemoOptions {
     /// Transport
     #[arg(long, value_enum, default_value = "tcp")]
     pub transport: Transport,
+    /// Frames that the link loses in each direction, in percent; chosen by the seed
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub loss: Loss,
     /// A few hundred commands instead of the whole scenario
     #[arg(long)]
     pub short: bool,
@@ -161,4 +214,22 @@ pub struct BenchOptions {
     /// Print the functions of the firmware in which the first data core spent most (Verilated card)
     #[arg(long)]
     pub profile: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Loss;
+
+    #[test]
+    fn loss_is_a_percentage_that_a_connection_can_live_with() {
+        let ppm = |text: &str| text.parse::<Loss>().map(|loss| loss.0);
+        assert_eq!(ppm("0"), Ok(0));
+        assert_eq!(ppm("1"), Ok(10_000));
+        assert_eq!(ppm("0.5%"), Ok(5_000));
+        assert_eq!(ppm("10"), Ok(100_000));
+        for wrong in ["-1", "10.1", "NaN", "", "much"] {
+            let said = ppm(wrong).expect_err(wrong);
+            assert!(said.contains("from 0 to 10"), "{said}");
+        }
+    }
 }

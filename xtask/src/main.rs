@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use options::{BenchOptions, DemoOptions, HostKind, ServeOptions, VmOptions};
+use options::{BenchOptions, DemoOptions, HostKind, Loss, ServeOptions, Transport, VmOptions};
 use sim::Wants;
 
 /// Developer commands of Sluice: each installs and builds what it needs first
@@ -99,6 +99,12 @@ enum Command {
         /// The short version
         #[arg(long)]
         short: bool,
+        /// Transport
+        #[arg(long, value_enum, default_value = "tcp")]
+        transport: Transport,
+        /// Frames that the link loses in each direction, in percent
+        #[arg(long, value_name = "PERCENT", default_value = "0")]
+        loss: Loss,
         /// Write the closing table as JSON
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,

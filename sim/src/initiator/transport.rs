@@ -8,7 +8,7 @@ use super::{
     rdma::{self, hca::Hca, qp::Work},
 };
 use crate::fabric::Clock;
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, fmt, net::SocketAddr};
 
 /// How capsules and data travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,6 +18,35 @@ pub enum Transport {
     Tcp,
     /// NVMe/RDMA over RoCEv2.
     Rdma,
+}
+
+impl Transport {
+    /// As `nvme connect -t` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Rdma => "rdma",
+        }
+    }
+
+    /// TRTYPE in discovery log entries.
+    #[must_use]
+    pub fn trtype(self) -> u8 {
+        match self {
+            Self::Rdma => 1,
+            Self::Tcp => 3,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Rdma => "RDMA",
+        })
+    }
 }
 
 /// What queues stand on.

@@ -3,6 +3,7 @@
 //! A port never blocks in [`LivePort::receive`] or [`LivePort::send`]; it drops what does not fit, as a wire does, and
 //! counts it. [`LivePort::wait`] is where an idle simulation sleeps.
 
+mod lossy;
 mod replay;
 mod socket;
 mod tap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub use lossy::LossyPort;
 pub use replay::ReplayPort;
 pub use socket::SocketPort;
 pub use tap::TapPort;

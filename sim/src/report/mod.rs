@@ -48,8 +48,10 @@ pub struct Report {
     pub card: String,
     /// `vm` or `model`.
     pub host: String,
-    /// `tcp`.
+    /// `tcp`, `rdma` or `both`.
     pub transport: String,
+    /// Frames that the link lost on purpose, each way, percent.
+    pub loss_percent: f64,
     /// Data cores.
     pub cores: u32,
     /// Seed of everything random.
@@ -84,6 +86,19 @@ impl Report {
         std::fs::write(path, text)
     }
 
+    /// What ran, in a few words.
+    fn title(&self) -> String {
+        let over = match self.transport.as_str() {
+            "both" => "NVMe/TCP and NVMe/RDMA".into(),
+            one => format!("NVMe/{}", one.to_uppercase()),
+        };
+        let mut title = format!("{} card, {} host, {over}", self.card, self.host);
+        if self.loss_percent > 0.0 {
+            title += &format!(", {} % loss", self.loss_percent);
+        }
+        title
+    }
+
     /// The closing table with the totals and the files.
     pub fn table(&self) -> String {
         let mut table = Table::new();
@@ -114,12 +129,7 @@ impl Report {
             ]);
         }
         table.add_row([
-            Cell::new(format!(
-                "{} card, {} host, NVMe/{}",
-                self.card,
-                self.host,
-                self.transport.to_uppercase()
-            )),
+            Cell::new(self.title()),
             Cell::new(if self.ok { "ok" } else { "FAILED" }),
             right(format!("{:.1} s", self.seconds)),
             right(grouped(self.clocks)),

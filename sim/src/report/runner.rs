@@ -49,7 +49,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// For a run on `card` (`rtl`, `functional`) with `host` (`vm`, `model`) over `transport`.
+    /// For a run on `card` (`rtl`, `functional`) with `host` (`vm`, `model`) over `transport` (`tcp`, `rdma`, `both`).
     pub fn new(
         card: &str,
         host: &str,
@@ -63,6 +63,7 @@ impl Runner {
             card: card.into(),
             host: host.into(),
             transport: transport.into(),
+            loss_percent: 0.0,
             cores,
             seed,
             verified_bytes: 0,
@@ -82,6 +83,12 @@ impl Runner {
             failed: false,
             quiet: false,
         }
+    }
+
+    /// The link loses so many frames in a hundred.
+    pub fn with_loss(mut self, percent: f64) -> Self {
+        self.report.loss_percent = percent;
+        self
     }
 
     /// Prints nothing while it runs (tests).

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use super::live::Live;
-use super::model;
 use super::server::{Server, Setup};
+use super::{model, transports};
 use crate::initiator::{Config, Initiator};
-use crate::link::LinkConfig;
-use crate::options::CardKind;
+use crate::link::{Faults, LinkConfig};
+use crate::options::{self, CardKind, Loss};
 use crate::pcap::Writer;
-use crate::port::SocketPort;
+use crate::port::{LossyPort, SocketPort};
 use crate::report::{Checked, Meter, Report, Runner};
 use crate::vm::scenario::{self, Extent, Plan};
 use crate::vm::steps::Target;
@@ -29,6 +29,10 @@ pub struct DemoConfig {
     pub out: PathBuf,
     /// The short version.
     pub short: bool,
+    /// How the host's commands travel.
+    pub transport: options::Transport,
+    /// What the link loses, each way.
+    pub loss: Loss,
 }
 
 impl DemoConfig {
@@ -36,11 +40,30 @@ impl DemoConfig {
         Runner::new(
             self.setup.card.name(),
             host,
-            "tcp",
+            &self.transport.to_string(),
             self.setup.cores,
             self.setup.seed,
             meter.clone(),
         )
+        .with_loss(self.loss.into())
+    }
+
+    fn link(&self) -> LinkConfig {
+        let faults = Faults {
+            loss: self.loss.0,
+            ..Faults::default()
+        };
+        LinkConfig {
+            a_to_b: faults,
+            b_to_a: faults,
+            ..LinkConfig::default()
+        }
+    }
+
+    /// Of subsystems and of discovery, the same number over every transport.
+    fn port(&self) -> u16 {
+        let ports = &self.setup.config.ports;
+        ports.first().map_or(4420, |port| port.io_port)
     }
 
     fn nqn(&self) -> String {
@@ -90,13 +113,12 @@ pub fn with_model(demo: &DemoConfig) -> Report {
     });
     if let Some(mut server) = started {
         let pcap = demo.out.join("model.pcap");
-        let mut lab = Lab::new(&server.world, &LinkConfig::default(), demo.setup.seed);
+        let mut lab = Lab::new(&server.world, &demo.link(), demo.setup.seed);
         if lab.capture(&pcap).is_ok() {
             runner.file("pcap", &pcap);
         }
         let mut host = Initiator::new(&Config::numbered(1));
-        let port = demo.setup.config.ports.first().map_or(4420, |p| p.io_port);
-        let address = format!("{}:{port}", demo.address()).parse();
+        let address = format!("{}:{}", demo.address(), demo.port()).parse();
         if let Ok(address) = address {
             let target = model::Target {
                 address,
@@ -104,8 +126,10 @@ pub fn with_model(demo: &DemoConfig) -> Report {
             };
             let ios = if demo.short { 200 } else { 2000 };
             let plan = model::Plan {
+                transports: transports(demo.transport),
                 ios,
                 seed: demo.setup.seed,
+                lossy: demo.loss != Loss::default(),
             };
             model::run(&mut lab, &mut host, &target, plan, &meter, &mut runner);
         }
@@ -169,24 +193,30 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
     if let Some(mut vm) = scenario::boot(&config, &mut runner).filter(|_| runner.ok()) {
         let target = Target {
             address: demo.address(),
-            port: 4420,
+            port: demo.port(),
             nqn: demo.nqn(),
             namespaces: 2,
+            lists_all: true,
         };
         let extent = if demo.short {
             Extent::Short
         } else {
             Extent::Full
         };
-        let patience = Duration::from_secs(if demo.setup.card == CardKind::Rtl {
+        let mut patience = Duration::from_secs(if demo.setup.card == CardKind::Rtl {
             900
         } else {
             200
         });
+        if demo.loss != Loss::default() {
+            // A lost tail costs a timeout of the sender, half a second with Linux' RDMA.
+            patience *= 3;
+        }
         scenario::run(
             &mut vm,
             &Plan {
                 target,
+                transports: transports(demo.transport).to_vec(),
                 extent,
                 patience,
             },
@@ -224,7 +254,8 @@ fn serve_vm(
         }
     };
     // The VM's QEMU listens; a stale socket of an earlier run must not be taken for it.
-    let mut port = SocketPort::connect(socket);
+    let port = SocketPort::connect(socket);
+    let mut port = LossyPort::new(port, demo.loss.0, demo.setup.seed);
     let pcap = Writer::create(&demo.out.join(PCAP)).map_err(|e| e.to_string())?;
     let outcome = {
         let world = server.world.clone();
@@ -248,6 +279,10 @@ fn serve_vm(
             "core {core}: {} reads, {} writes, {} retransmissions, {} errors; ",
             c.reads, c.writes, c.retransmits, c.errors
         );
+    }
+    if demo.loss != Loss::default() {
+        let [to, from] = port.lost();
+        summary += &format!("frames lost on purpose: {to} to the card, {from} from it");
     }
     Ok(summary.trim_end_matches("; ").into())
 }

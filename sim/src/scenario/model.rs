@@ -8,21 +8,27 @@ use sluice_wire::nvme::DiscoveryEntry;
 use super::lab::Lab;
 use crate::fabric::Clock;
 use crate::initiator::{
-    Blocking, Command, ConnectConfig, Controller, HostError, Initiator, Namespace, Workload,
-    WorkloadConfig,
+    Blocking, Command, ConnectConfig, Controller, HostError, Initiator, Namespace, Transport,
+    Workload, WorkloadConfig,
 };
 use crate::report::{Checked, Meter, Runner};
 
 /// Clocks of card time in which every answer must come: 100 ms.
 const PATIENCE: Clock = 25_000_000;
+/// The same when frames get lost: two minutes. smoltcp's retransmission timeouts grow to a minute each.
+const LOSSY_PATIENCE: Clock = 30_000_000_000;
 
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// One after the other; with two, each also reads what was written over the other.
+    pub transports: &'static [Transport],
     /// Commands of each random load.
     pub ios: u64,
     /// Seed of the loads.
     pub seed: u64,
+    /// The link loses frames.
+    pub lossy: bool,
 }
 
 /// Where the target is.
@@ -35,39 +41,51 @@ pub struct Target {
 }
 
 /// One connection's way.
+#[derive(Clone, Copy)]
 struct How {
-    name: &'static str,
     queues: u16,
     digests: bool,
     flow_control: bool,
 }
 
-const WAYS: [How; 4] = [
+const fn how(queues: u16, digests: bool, flow_control: bool) -> How {
     How {
-        name: "1 I/O queue, no digests",
-        queues: 1,
-        digests: false,
-        flow_control: false,
-    },
-    How {
-        name: "1 I/O queue, both digests",
-        queues: 1,
-        digests: true,
-        flow_control: true,
-    },
-    How {
-        name: "4 I/O queues, both digests",
-        queues: 4,
-        digests: true,
-        flow_control: false,
-    },
-    How {
-        name: "4 I/O queues, no digests",
-        queues: 4,
-        digests: false,
-        flow_control: true,
-    },
+        queues,
+        digests,
+        flow_control,
+    }
+}
+
+impl How {
+    fn name(self, over: Transport) -> String {
+        let plural = if self.queues == 1 { "" } else { "s" };
+        let digests = match (over, self.digests) {
+            (Transport::Rdma, _) => "",
+            (Transport::Tcp, true) => ", both digests",
+            (Transport::Tcp, false) => ", no digests",
+        };
+        format!("{over}, {} I/O queue{plural}{digests}", self.queues)
+    }
+
+    fn config(self, base: &ConnectConfig) -> ConnectConfig {
+        ConnectConfig {
+            io_queues: self.queues,
+            flow_control: self.flow_control,
+            ..base.clone()
+        }
+        .with_digests(self.digests, self.digests)
+    }
+}
+
+const TCP_WAYS: [How; 4] = [
+    how(1, false, false),
+    how(1, true, true),
+    how(4, true, false),
+    how(4, false, true),
 ];
+
+/// Submission queue flow control is always on over RDMA.
+const RDMA_WAYS: [How; 2] = [how(1, false, true), how(4, false, true)];
 
 /// Runs all steps; the outcome is in `runner`.
 pub fn run(
@@ -83,61 +101,90 @@ pub fn run(
         meter.set_clocks(lab.now());
     };
     let mut b = host.blocking(&mut advance);
-    b.patience = PATIENCE;
-    let base = ConnectConfig::new(target.address, &target.nqn, 1);
-    runner.step("discover", || discover(&mut b, &base, &target.nqn));
-    for (round, how) in WAYS.iter().enumerate() {
-        let config = ConnectConfig {
-            io_queues: how.queues,
-            flow_control: how.flow_control,
-            ..base.clone()
-        };
-        let config = config.with_digests(how.digests, how.digests);
-        let connected = runner.step_value(&format!("connect ({})", how.name), || {
-            let controller = b.connect(&config)?;
-            Ok::<_, HostError>((
-                controller.clone(),
-                Checked::note(format!("CNTLID {}", controller.cntlid)),
-            ))
-        });
-        let Some(controller) = connected else { return };
-        let Some(namespaces) = runner.step_value("identify", || identify(&mut b, &controller))
-        else {
-            return;
-        };
-        let generation = round as u64 + 1;
-        runner.step("every command once", || {
-            each_command(&mut b, &controller, &namespaces[0], generation)
-        });
-        runner.step("random reads and writes, verified", || {
-            load(
-                &mut b,
-                &controller,
-                &namespaces[round % namespaces.len()],
-                plan,
-                generation,
-                meter,
-            )
-        });
-        runner.step("disconnect", || {
-            b.disconnect(&controller).map(|()| Checked::default())
+    b.patience = if plan.lossy { LOSSY_PATIENCE } else { PATIENCE };
+    let base = |over| ConnectConfig::new(target.address, &target.nqn, 1).over(over);
+    for over in plan.transports {
+        runner.step(&format!("discover over {over}"), || {
+            discover(&mut b, &base(*over), &target.nqn, plan.transports)
         });
     }
-    runner.step("reconnect: the data are still there", || {
-        still_there(&mut b, &base, WAYS.len() as u64)
-    });
+    // Numbers what is written, so that nothing old is taken for it.
+    let mut generation = 0;
+    for over in plan.transports {
+        let ways = match over {
+            Transport::Tcp => &TCP_WAYS[..],
+            Transport::Rdma => &RDMA_WAYS,
+        };
+        for way in ways {
+            generation += 1;
+            let way = (*way, &base(*over));
+            if connected(&mut b, way, plan, generation, meter, runner).is_none() {
+                return;
+            }
+        }
+        for other in plan.transports {
+            let name = if other == over {
+                format!("reconnect over {over}: the data are still there")
+            } else {
+                format!("what was written over {over} is there over {other}")
+            };
+            runner.step(&name, || still_there(&mut b, &base(*other), generation));
+        }
+    }
+    if let [one, .., other] = plan.transports {
+        runner.step(
+            &format!("{one} and {other} at once, each reads what the other writes"),
+            || cross(&mut b, &base(*one), &base(*other), generation),
+        );
+    }
 }
 
-fn discover(b: &mut Blocking<'_>, config: &ConnectConfig, nqn: &str) -> Result<Checked, HostError> {
+/// All that is done on one connection; none if something went wrong.
+fn connected(
+    b: &mut Blocking<'_>,
+    (way, base): (How, &ConnectConfig),
+    plan: Plan,
+    generation: u64,
+    meter: &Meter,
+    runner: &mut Runner,
+) -> Option<()> {
+    let name = way.name(base.queue.transport);
+    let controller = runner.step_value(&format!("connect: {name}"), || {
+        let controller = b.connect(&way.config(base))?;
+        let note = format!("CNTLID {}", controller.cntlid);
+        Ok::<_, HostError>((controller, Checked::note(note)))
+    })?;
+    let namespaces = runner.step_value("identify", || identify(b, &controller))?;
+    runner.step("every command once", || {
+        each_command(b, &controller, &namespaces[0], generation)
+    });
+    let ns = &namespaces[(generation - 1) as usize % namespaces.len()];
+    runner.step("random reads and writes, verified", || {
+        load(b, &controller, ns, plan, generation, meter)
+    });
+    runner.step("disconnect", || {
+        b.disconnect(&controller).map(|()| Checked::default())
+    });
+    runner.ok().then_some(())
+}
+
+/// The log must have the subsystem once for every transport in use, whichever it is asked over.
+fn discover(
+    b: &mut Blocking<'_>,
+    config: &ConnectConfig,
+    nqn: &str,
+    transports: &[Transport],
+) -> Result<Checked, HostError> {
     let (generation, entries) = b.discover(config)?;
-    let found = entries
-        .iter()
-        .any(|e: &DiscoveryEntry| e.subnqn.starts_with(nqn.as_bytes()));
-    if !found {
-        return Err(wrong(
-            "discovery log",
-            format!("{} entries, none of {nqn}", entries.len()),
-        ));
+    let is_it = |e: &&DiscoveryEntry| e.subnqn.starts_with(nqn.as_bytes());
+    for wanted in transports {
+        let mut found = entries.iter().filter(is_it);
+        if !found.any(|e| e.trtype == wanted.trtype()) {
+            return Err(wrong(
+                "discovery log",
+                format!("{} entries, none of {nqn} over {wanted}", entries.len()),
+            ));
+        }
     }
     Ok(Checked::note(format!(
         "{} entries, generation {generation}",
@@ -269,6 +316,31 @@ fn still_there(
     b.verify_pattern(controller.io[0], &ns, tail(&ns), 16, generation)?;
     b.disconnect(&controller)?;
     Ok(Checked::bytes(16 * ns.block_size as u64))
+}
+
+/// Two controllers at once: what is written over one is read over the other.
+fn cross(
+    b: &mut Blocking<'_>,
+    one: &ConnectConfig,
+    other: &ConnectConfig,
+    generation: u64,
+) -> Result<Checked, HostError> {
+    let controllers = [b.connect(one)?, b.connect(other)?];
+    let ns = b.namespace(controllers[0].admin, 1)?;
+    let [one, other] = [controllers[0].io[0], controllers[1].io[0]];
+    let mut verified = 0;
+    for (turn, (write, read)) in (1..).zip([(one, other), (other, one)]) {
+        for bytes in [4096, 65_536, 131_072] {
+            let blocks = (bytes / ns.block_size) as u32;
+            b.write_pattern(write, &ns, tail(&ns), blocks, generation + turn)?;
+            b.verify_pattern(read, &ns, tail(&ns), blocks, generation + turn)?;
+            verified += bytes as u64;
+        }
+    }
+    for controller in &controllers {
+        b.disconnect(controller)?;
+    }
+    Ok(Checked::bytes(verified))
 }
 
 fn wrong(what: &str, problem: String) -> HostError {

@@ -10,16 +10,29 @@ use std::time::{Duration, Instant};
 use super::scenario::{self, Extent, Plan};
 use super::steps::Target;
 use super::{Nic, Vm, VmConfig};
+use crate::options::{self, Loss};
 use crate::pcap;
-use crate::port::{LivePort, SocketPort};
+use crate::port::{LivePort, LossyPort, SocketPort};
 use crate::report::{Checked, Meter, Report, Runner};
+use crate::scenario as scenarios;
 
 const NQN: &str = "nqn.2026-01.org.sluice:selftest";
+/// Of the frames that are lost.
+const SEED: u64 = 1;
 
 /// Runs it; sockets, consoles and the capture go to `run_dir`.
-pub fn run(image: &Path, run_dir: &Path, qemu: &Path, extent: Extent) -> Report {
+pub fn run(
+    image: &Path,
+    run_dir: &Path,
+    qemu: &Path,
+    extent: Extent,
+    over: options::Transport,
+    loss: Loss,
+) -> Report {
     let meter = Arc::new(Meter::default());
-    let mut runner = Runner::new("nvmet", "vm", "tcp", 0, 0, meter.clone());
+    let mut runner = Runner::new("nvmet", "vm", &over.to_string(), 0, SEED, meter.clone())
+        .with_loss(loss.into());
+    let transports = scenarios::transports(over);
     let config = |name: &str, last: u8| VmConfig {
         qemu: qemu.to_path_buf(),
         cpus: if name == "host" { scenario::CPUS } else { 2 },
@@ -33,11 +46,12 @@ pub fn run(image: &Path, run_dir: &Path, qemu: &Path, extent: Extent) -> Report 
         ..VmConfig::new(name, image, run_dir)
     };
     let (target, host) = (config("target", 2), config("host", 1));
-    let relay = Relay::start(&target, &host, run_dir);
+    let relay = Relay::start(&target, &host, run_dir, loss);
+    let names: Vec<_> = transports.iter().map(|one| one.name()).collect();
     let peer = runner.step_value("boot the target VM with nvmet", || {
         let mut vm = Vm::boot(&target)?;
         vm.sh(
-            &format!("nvmet 10.0.0.2 4420 {NQN} 128 64"),
+            &format!("nvmet 10.0.0.2 4420 {NQN} {} 128 64", names.join(",")),
             Duration::from_secs(60),
         )?;
         Ok::<_, super::VmError>((vm, Checked::default()))
@@ -49,9 +63,11 @@ pub fn run(image: &Path, run_dir: &Path, qemu: &Path, extent: Extent) -> Report 
             port: 4420,
             nqn: NQN.into(),
             namespaces: 2,
+            lists_all: false,
         };
         let plan = Plan {
             target,
+            transports: transports.to_vec(),
             extent,
             patience: Duration::from_secs(300),
         };
@@ -69,7 +85,8 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(a: &VmConfig, b: &VmConfig, run_dir: &Path) -> Self {
+    /// What passes from `a` is written as it was sent, what passes from `b` as it arrived.
+    fn start(a: &VmConfig, b: &VmConfig, run_dir: &Path, loss: Loss) -> Self {
         let socket = |config: &VmConfig| {
             config
                 .nic
@@ -79,7 +96,7 @@ impl Relay {
         };
         let (mut a, mut b) = (
             SocketPort::connect(&socket(a)),
-            SocketPort::connect(&socket(b)),
+            LossyPort::new(SocketPort::connect(&socket(b)), loss.0, SEED),
         );
         let capture = run_dir.join("selftest.pcap");
         let done = Arc::new(AtomicBool::new(false));
@@ -91,7 +108,7 @@ impl Relay {
             while !stop.load(Ordering::Relaxed) {
                 let mut idle = true;
                 for forwards in [true, false] {
-                    let (from, to) = if forwards {
+                    let (from, to): (&mut dyn LivePort, &mut dyn LivePort) = if forwards {
                         (&mut a, &mut b)
                     } else {
                         (&mut b, &mut a)

@@ -4,40 +4,81 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Vm, VmError};
+use crate::initiator::Transport;
 use crate::report::{Checked, Meter};
+
+/// Once is enough: the device stays. The generic CRC32 is what rxe makes its ICRC with.
+const ROCE_UP: &str = "for m in crc32_generic rdma_rxe nvme-rdma; do modprobe $m 2>/dev/null; done
+             rdma link show | grep -q rxe0 || rdma link add rxe0 type rxe netdev eth0 || exit 1
+             for i in $(seq 100); do rdma link show | grep -q 'rxe0/1 state ACTIVE' && break; sleep 0.1; done
+             rdma link show | grep 'rxe0/1 state ACTIVE' || { rdma link show; exit 1; }";
 
 /// The target as the host sees it.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// IP address.
     pub address: String,
-    /// TCP port of the subsystem and of the discovery subsystem.
+    /// Port of the subsystem and of the discovery subsystem, the same number over every transport.
     pub port: u16,
     /// Subsystem.
     pub nqn: String,
     /// Namespaces it has, at least 1: file system on the first, raw I/O on the last.
     pub namespaces: u32,
+    /// A discovery log has the subsystem once for every transport. Linux's own target lists only the port it is asked on.
+    pub lists_all: bool,
 }
 
 /// One way to connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
+    /// How it travels.
+    pub transport: Transport,
     /// I/O queues, at most the VM's processors.
     pub queues: u32,
-    /// Header and data digests.
+    /// Header and data digests; only TCP has them.
     pub digests: bool,
+}
+
+impl Connection {
+    /// So many I/O queues, no digests.
+    pub fn plain(transport: Transport, queues: u32) -> Self {
+        Self {
+            transport,
+            queues,
+            digests: false,
+        }
+    }
+
+    /// So many I/O queues, both digests where there are any.
+    pub fn protected(transport: Transport, queues: u32) -> Self {
+        Self {
+            digests: transport == Transport::Tcp,
+            ..Self::plain(transport, queues)
+        }
+    }
 }
 
 impl std::fmt::Display for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let plural = if self.queues == 1 { "" } else { "s" };
-        let digests = if self.digests {
-            "both digests"
-        } else {
-            "no digests"
-        };
-        write!(f, "{} I/O queue{plural}, {digests}", self.queues)
+        write!(f, "{}, {} I/O queue{plural}", self.transport, self.queues)?;
+        match (self.transport, self.digests) {
+            (Transport::Rdma, _) => Ok(()),
+            (Transport::Tcp, true) => f.write_str(", both digests"),
+            (Transport::Tcp, false) => f.write_str(", no digests"),
+        }
     }
+}
+
+/// A connected controller.
+#[derive(Clone, Debug, Default)]
+struct Attached {
+    /// Its name, such as `nvme0`.
+    controller: String,
+    /// Block devices in the order of their namespaces; Linux scans in parallel, so `nvme0n1` may be namespace 2.
+    devices: Vec<String>,
+    /// Commands that the block statistics had counted at the last look.
+    counted: u64,
 }
 
 /// A VM with its target.
@@ -46,12 +87,8 @@ pub struct Host<'a> {
     target: Target,
     patience: Duration,
     meter: Arc<Meter>,
-    /// Commands that the host's block statistics had counted at the last look.
-    counted: u64,
-    /// Name of the connected controller, such as `nvme0`.
-    controller: String,
-    /// Block devices in the order of their namespaces; Linux scans in parallel, so `nvme0n1` may be namespace 2.
-    devices: Vec<String>,
+    /// In the order of connecting; steps with one device use the first.
+    attached: Vec<Attached>,
 }
 
 impl<'a> Host<'a> {
@@ -62,34 +99,41 @@ impl<'a> Host<'a> {
             target,
             patience,
             meter,
-            counted: 0,
-            controller: String::new(),
-            devices: Vec::new(),
+            attached: Vec::new(),
         }
     }
 
-    /// Loads the driver and asks for the discovery log, which must name the subsystem.
-    pub fn discover(&mut self) -> Result<Checked, VmError> {
+    /// Makes the network card an RDMA device, in software (rxe), and waits until its port is up.
+    pub fn set_up_roce(&mut self) -> Result<Checked, VmError> {
+        let said = self.sh(ROCE_UP)?;
+        Ok(Checked::note(said.trim()))
+    }
+
+    /// Loads the driver and asks for the discovery log over `transport`. It must name the subsystem over `transport`, and over
+    /// all of `others` where the target lists them in one log.
+    pub fn discover(
+        &mut self,
+        transport: Transport,
+        others: &[Transport],
+    ) -> Result<Checked, VmError> {
         let Target {
             address, port, nqn, ..
         } = self.target.clone();
+        let name = transport.name();
         let said = self.sh(&format!(
-            "modprobe nvme-tcp\nnvme discover -t tcp -a {address} -s {port} --keep-alive-tmo=60"
+            "modprobe nvme-{name}\nnvme discover -t {name} -a {address} -s {port} --keep-alive-tmo=60"
         ))?;
-        let records = said
-            .lines()
-            .filter(|line| line.trim_start().starts_with("subnqn:"))
-            .count();
-        if !said
-            .lines()
-            .any(|line| line.split_whitespace().eq(["subnqn:", nqn.as_str()]))
-        {
-            return Err(VmError::Unexpected {
-                want: format!("a discovery record of {nqn}"),
-                got: said,
-            });
+        let found = listed(&said, &nqn);
+        let others = others.iter().filter(|_| self.target.lists_all);
+        for wanted in others.chain([&transport]) {
+            if !found.iter().any(|transport| transport == wanted.name()) {
+                return Err(VmError::Unexpected {
+                    want: format!("a discovery record of {nqn} over {wanted}"),
+                    got: said,
+                });
+            }
         }
-        Ok(Checked::note(format!("{records} records")))
+        Ok(Checked::note(format!("listed over {}", found.join(", "))))
     }
 
     /// Connects and waits for all namespaces; the number of queues must be what was asked for.
@@ -99,19 +143,27 @@ impl<'a> Host<'a> {
             port,
             nqn,
             namespaces,
+            ..
         } = self.target.clone();
         let digests = if how.digests {
             "--hdr-digest --data-digest"
         } else {
             ""
         };
-        let queues = how.queues;
+        let (queues, transport) = (how.queues, how.transport.name());
+        // A block device is below its controller or, with native multipath, below the subsystem.
         let said = self.sh(&format!(
-            "nvme connect -t tcp -a {address} -s {port} -n {nqn} --nr-io-queues={queues} --keep-alive-tmo=60 {digests} || exit 1
+            "nvme connect -t {transport} -a {address} -s {port} -n {nqn} --nr-io-queues={queues} --keep-alive-tmo=60 {digests} || exit 1
              find_all() {{
-               for c in /sys/class/nvme/nvme*; do grep -qxF {nqn} $c/subsysnqn 2>/dev/null && C=${{c##*/}}; done
+               for c in /sys/class/nvme/nvme*; do
+                 grep -qxF {nqn} $c/subsysnqn 2>/dev/null && grep -qxF {transport} $c/transport && C=${{c##*/}}
+               done
                D=; for n in $(seq {namespaces}); do
-                 for b in /sys/block/nvme*n*; do [ \"$(cat $b/nsid 2>/dev/null)\" = $n ] && [ -b /dev/${{b##*/}} ] && D=\"$D ${{b##*/}}\"; done
+                 for b in /sys/block/nvme*n*; do
+                   above=$(readlink -f $b/device); above=${{above##*/}}
+                   [ $above = $C ] || [ -e /sys/class/nvme-subsystem/$above/$C ] || continue
+                   [ \"$(cat $b/nsid 2>/dev/null)\" = $n ] && [ -b /dev/${{b##*/}} ] && D=\"$D ${{b##*/}}\"
+                 done
                done
                set -- $D; [ $# = {namespaces} ]
              }}
@@ -119,16 +171,15 @@ impl<'a> Host<'a> {
              find_all || {{ echo wanted {namespaces} namespaces, found: $D; nvme list; exit 1; }}
              echo; echo $C $(cat /sys/class/nvme/$C/queue_count) $D"
         ))?;
-        self.counted = 0;
         let mut words = said
             .lines()
             .last()
             .unwrap_or_default()
             .split_whitespace()
             .map(str::to_string);
-        self.controller = words.next().unwrap_or_default();
+        let controller = words.next().unwrap_or_default();
         let got = words.next().unwrap_or_default();
-        self.devices = words.collect();
+        let devices = words.collect();
         // The admin queue counts too.
         if got != (queues + 1).to_string() {
             return Err(VmError::Unexpected {
@@ -136,26 +187,89 @@ impl<'a> Host<'a> {
                 got,
             });
         }
-        Ok(Checked::note(self.controller.clone()))
+        self.attached.push(Attached {
+            controller: controller.clone(),
+            devices,
+            counted: 0,
+        });
+        Ok(Checked::note(controller))
     }
 
-    /// Disconnects; no device may be left.
+    /// Disconnects every controller; no device may be left.
     pub fn disconnect(&mut self) -> Result<Checked, VmError> {
         self.count_ios()?;
-        let (nqn, controller) = (&self.target.nqn, &self.controller);
+        let (nqn, count) = (&self.target.nqn, self.attached.len());
+        let left: Vec<_> = self
+            .attached
+            .iter()
+            .map(|one| format!("/dev/{0} /dev/{0}n*", one.controller))
+            .collect();
+        let left = left.join(" ");
         let script = format!(
-            "nvme disconnect -n {nqn} | tee /tmp/said; grep -q 'disconnected 1 ' /tmp/said || exit 1
-             for i in $(seq 100); do ls /dev/{controller} /dev/{controller}n* >/dev/null 2>&1 || exit 0; sleep 0.1; done
-             ls /dev/{controller}*; echo are still there; exit 1"
+            "nvme disconnect -n {nqn} | tee /tmp/said; grep -q 'disconnected {count} ' /tmp/said || exit 1
+             for i in $(seq 100); do [ -z \"$(ls -d {left} 2>/dev/null)\" ] && exit 0; sleep 0.1; done
+             ls -d {left}; echo are still there; exit 1"
         );
         self.sh(&script)?;
-        self.devices.clear();
+        self.attached.clear();
         Ok(Checked::default())
+    }
+
+    /// From now on every connection has block devices of its own: Linux would make two to one subsystem a single device with
+    /// two paths, and choose the path itself. Nothing may be connected.
+    pub fn separate_paths(&mut self) -> Result<Checked, VmError> {
+        self.sh(
+            "for m in nvme_rdma nvme_tcp nvme_fabrics nvme_core; do rmmod $m || exit 1; done
+             modprobe nvme-core multipath=N && modprobe nvme-tcp && modprobe nvme-rdma || exit 1
+             grep -qx N /sys/module/nvme_core/parameters/multipath",
+        )?;
+        Ok(Checked::default())
+    }
+
+    /// With two controllers connected: what one writes past all caches the other reads, in both directions, then both write
+    /// at once and each reads what the other wrote.
+    pub fn cross(&mut self) -> Result<Checked, VmError> {
+        let device = |at: usize| {
+            let devices = self.attached.get(at).map(|one| one.devices.as_slice());
+            let last = devices.and_then(<[String]>::last);
+            format!("/dev/{}", last.map_or("none", String::as_str))
+        };
+        let (one, two) = (device(0), device(1));
+        self.sh(&format!(
+            "set -e
+             [ {one} != {two} ]
+             for kib in 4 64 1024; do
+               for way in \"{one} {two}\" \"{two} {one}\"; do
+                 set -- $way
+                 dd if=/dev/urandom of=/tmp/data bs=1K count=$kib status=none
+                 dd if=/tmp/data of=$1 bs=${{kib}}K seek=2 oflag=direct status=none
+                 dd if=$2 of=/tmp/back bs=${{kib}}K skip=2 count=1 iflag=direct status=none
+                 cmp /tmp/data /tmp/back
+               done
+             done
+             for n in 1 2; do dd if=/dev/urandom of=/tmp/data$n bs=64K count=32 status=none; done
+             dd if=/tmp/data1 of={one} bs=64K oflag=direct status=none & first=$!
+             dd if=/tmp/data2 of={two} bs=64K seek=32 oflag=direct status=none
+             wait $first
+             dd if={two} of=/tmp/back1 bs=64K count=32 iflag=direct status=none & first=$!
+             dd if={one} of=/tmp/back2 bs=64K skip=32 count=32 iflag=direct status=none
+             wait $first
+             cmp /tmp/data1 /tmp/back1
+             cmp /tmp/data2 /tmp/back2"
+        ))?;
+        self.count_ios()?;
+        let kib = 2 * (4 + 64 + 1024) + 2 * 64 * 32;
+        Ok(Checked::bytes(kib << 10))
     }
 
     /// Identify controller and namespaces; the controller must name the subsystem, every namespace a size.
     pub fn identify(&mut self) -> Result<Checked, VmError> {
-        let controller = self.sh(&format!("nvme id-ctrl /dev/{}", self.controller))?;
+        let Attached {
+            controller: name,
+            devices,
+            ..
+        } = self.attached.first().cloned().unwrap_or_default();
+        let controller = self.sh(&format!("nvme id-ctrl /dev/{name}"))?;
         let field = |text: &str, name: &str| {
             let line = text
                 .lines()
@@ -169,7 +283,7 @@ impl<'a> Host<'a> {
                 got: controller,
             });
         }
-        for (index, device) in self.devices.clone().iter().enumerate() {
+        for (index, device) in devices.iter().enumerate() {
             let said = self.sh(&format!("nvme id-ns /dev/{device}"))?;
             let size =
                 u64::from_str_radix(field(&said, "nsze").trim_start_matches("0x"), 16).unwrap_or(0);
@@ -311,9 +425,11 @@ impl<'a> Host<'a> {
             "WARNING",
             "protocol error",
         ];
-        let lines = log
-            .lines()
-            .filter(|line| line.contains("nvme") || line.contains("EXT4"));
+        let lines = log.lines().filter(|line| {
+            ["nvme", "EXT4", "rxe", "infiniband"]
+                .iter()
+                .any(|of| line.contains(of))
+        });
         let troubled: Vec<_> = lines
             .filter(|line| bad.iter().any(|word| line.contains(word)))
             .collect();
@@ -328,17 +444,19 @@ impl<'a> Host<'a> {
 
     /// The first namespace.
     fn file_system(&self) -> String {
-        format!(
-            "/dev/{}",
-            self.devices.first().map_or("none", String::as_str)
-        )
+        self.device(<[String]>::first)
     }
 
     /// The last namespace.
     fn raw_device(&self) -> String {
+        self.device(<[String]>::last)
+    }
+
+    fn device(&self, pick: fn(&[String]) -> Option<&String>) -> String {
+        let devices = self.attached.first().map(|one| one.devices.as_slice());
         format!(
             "/dev/{}",
-            self.devices.last().map_or("none", String::as_str)
+            devices.and_then(pick).map_or("none", String::as_str)
         )
     }
 
@@ -349,27 +467,48 @@ impl<'a> Host<'a> {
     /// Adds what the host's block devices have completed since the last look: reads, writes, discards and flushes.
     /// Linux, Documentation/block/stat.rst.
     fn count_ios(&mut self) -> Result<(), VmError> {
-        let stats: Vec<_> = self
-            .devices
-            .iter()
-            .map(|device| format!("/sys/block/{device}/stat"))
-            .collect();
-        let said = self.sh(&format!("cat {}", stats.join(" ")))?;
-        let total = said.lines().map(|line| {
-            let fields: Vec<u64> = line
-                .split_whitespace()
-                .filter_map(|word| word.parse().ok())
-                .collect();
-            [0, 4, 11, 15]
+        for at in 0..self.attached.len() {
+            let stats: Vec<_> = self.attached[at]
+                .devices
                 .iter()
-                .filter_map(|field| fields.get(*field))
-                .sum::<u64>()
-        });
-        let total = total.sum::<u64>();
-        self.meter.add_ios(total.saturating_sub(self.counted));
-        self.counted = total;
+                .map(|device| format!("/sys/block/{device}/stat"))
+                .collect();
+            let said = self.sh(&format!("cat {}", stats.join(" ")))?;
+            let total: u64 = said.lines().map(completed).sum();
+            self.meter
+                .add_ios(total.saturating_sub(self.attached[at].counted));
+            self.attached[at].counted = total;
+        }
         Ok(())
     }
+}
+
+/// Commands in a line of block statistics.
+fn completed(stat: &str) -> u64 {
+    let fields: Vec<u64> = stat
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    [0, 4, 11, 15]
+        .iter()
+        .filter_map(|field| fields.get(*field))
+        .sum()
+}
+
+/// The transports over which a discovery log has the subsystem, as `nvme discover` prints it: each record begins with its
+/// transport.
+fn listed(log: &str, nqn: &str) -> Vec<String> {
+    let mut transport = String::new();
+    let mut found = Vec::new();
+    for line in log.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("trtype:"), Some(name)) => transport = name.to_string(),
+            (Some("subnqn:"), Some(name)) if name == nqn => found.push(transport.clone()),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Bytes that fio wrote, read back and found right; from its JSON output, which warnings may precede.
@@ -403,6 +542,25 @@ fn fio_verified(said: &str) -> Result<Checked, VmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_discovery_log_says_over_which_transports_a_subsystem_is_there() {
+        let log = "Discovery Log Number of Records 3, Generation counter 1
+            =====Discovery Log Entry 0======
+            trtype:  tcp
+            subtype: current discovery subsystem
+            subnqn:  nqn.2014-08.org.nvmexpress.discovery
+            =====Discovery Log Entry 1======
+            trtype:  rdma
+            subnqn:  nqn.x
+            rdma_cms:    rdma-cm
+            =====Discovery Log Entry 2======
+            trtype:  tcp
+            subnqn:  nqn.xy";
+        assert_eq!(listed(log, "nqn.x"), ["rdma"]);
+        assert_eq!(listed(log, "nqn.xy"), ["tcp"]);
+        assert!(listed(log, "nqn.z").is_empty());
+    }
 
     #[test]
     fn only_a_fio_report_without_errors_counts_as_verified() {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use sluice_sim::initiator::{
-    Config, ConnectConfig, Controller, HostError, QueueConfig, WorkloadConfig,
+    Config, ConnectConfig, Controller, HostError, QueueConfig, Transport, WorkloadConfig,
 };
 use sluice_sim::link::LinkConfig;
 use sluice_sim::report::{Meter, Runner};
@@ -50,7 +50,12 @@ fn everything(bench: &mut Bench, host: &Config, address: &str, ios: u64) {
         &mut bench.lab,
         &mut own,
         &target,
-        model::Plan { ios, seed: 1 },
+        model::Plan {
+            transports: &[Transport::Tcp],
+            ios,
+            seed: 1,
+            lossy: false,
+        },
         &meter,
         &mut runner,
     );

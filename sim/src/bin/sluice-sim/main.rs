@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sluice_driver::config::Config;
 use sluice_sim::options::{
-    BenchOptions, CardOptions, DemoOptions, HostKind, ServeOptions, VmOptions,
+    BenchOptions, CardOptions, DemoOptions, HostKind, Loss, ServeOptions, Transport, VmOptions,
 };
 use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
 use sluice_sim::scenario::server::Setup;
@@ -40,6 +40,12 @@ enum Command {
         /// The short version of the scenario
         #[arg(long)]
         short: bool,
+        /// Transport
+        #[arg(long, value_enum, default_value = "tcp")]
+        transport: Transport,
+        /// Frames that the link loses in each direction, in percent
+        #[arg(long, value_name = "PERCENT", default_value = "0")]
+        loss: Loss,
         /// Folder for captures and consoles
         #[arg(
             long,
@@ -69,10 +75,12 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench(&options),
         Command::VmSelftest {
             short,
+            transport,
+            loss,
             out,
             report,
             vm,
-        } => selftest(short, &out, report.as_deref(), &vm),
+        } => selftest(short, (transport, loss), &out, report.as_deref(), &vm),
         Command::CheckPcaps { paths } => check_pcaps(&paths),
     };
     match result {
@@ -93,6 +101,8 @@ fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
         setup,
         out: card.out.clone(),
         short: options.short,
+        transport: options.transport,
+        loss: options.loss,
     };
     let outcome = match options.host {
         HostKind::Model => demo::with_model(&demo),
@@ -198,6 +208,7 @@ fn set_up(card: &CardOptions) -> Setup {
 
 fn selftest(
     short: bool,
+    (transport, loss): (Transport, Loss),
     out: &Path,
     report: Option<&Path>,
     options: &VmOptions,
@@ -207,7 +218,7 @@ fn selftest(
     };
     std::fs::create_dir_all(out)?;
     let extent = if short { Extent::Short } else { Extent::Full };
-    let outcome = vm::selftest::run(image, out, &options.qemu, extent);
+    let outcome = vm::selftest::run(image, out, &options.qemu, extent, transport, loss);
     finish(&outcome, report)
 }
 
