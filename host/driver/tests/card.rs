@@ -108,7 +108,7 @@ fn more_commands_than_entries_wrap_both_queues() {
     let fake = FakeCard::default();
     let mut card = boot(&fake, None).expect("boots");
     for i in 0..100 {
-        card.add_listener(i, 3).expect("taken");
+        card.add_listener(i, 3, 0).expect("taken");
     }
     let seen = fake.take();
     assert_eq!(seen[100], (Opcode::ListenerAdd, 99, 3, vec![]));
