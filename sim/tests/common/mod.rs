@@ -14,7 +14,7 @@ use sluice_driver::config::{Config as ServerConfig, Format, Source};
 use sluice_regs::bar0_regs;
 use sluice_sim::fabric::Clock;
 use sluice_sim::initiator::{
-    Blocking, Config, ConnectConfig, Controller, Initiator, Namespace, Stats, Workload,
+    Blocking, Config, ConnectConfig, Controller, Initiator, Namespace, Stats, Transport, Workload,
     WorkloadConfig, pattern,
 };
 use sluice_sim::link::LinkConfig;
@@ -520,6 +520,21 @@ pub fn target() -> SocketAddr {
 /// Host `n` to the default configuration's subsystem.
 pub fn to_demo(n: u8) -> ConnectConfig {
     ConnectConfig::new(target(), NQN, n)
+}
+
+/// The same over NVMe/RDMA.
+pub fn over_rdma(n: u8) -> ConnectConfig {
+    to_demo(n).over(Transport::Rdma)
+}
+
+/// The default configuration with this port.
+pub fn on_port(lines: &str) -> String {
+    let default = sluice_sim::scenario::server::DEFAULT_CONFIG;
+    assert!(
+        default.contains("ipv4 = \"10.0.0.2/24\""),
+        "the default configuration has changed"
+    );
+    default.replace("ipv4 = \"10.0.0.2/24\"", lines)
 }
 
 /// A verified mix of reads and writes of `bytes` each, `depth` of them in flight on each I/O queue.
