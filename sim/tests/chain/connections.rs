@@ -12,7 +12,7 @@ use sluice_sim::scenario::model;
 use sluice_wire::fabrics::DISCOVERY_NQN;
 use sluice_wire::nvme::{DiscoveryEntry, Status};
 
-use crate::common::{Bench, NQN, On, mix, target, to_demo};
+use crate::common::{Bench, NQN, On, mix, on_port, target, to_demo};
 
 crate::on_both_cards! {
     a_host_does_everything_over_each_kind_of_connection,
@@ -401,14 +401,4 @@ fn check_log(entries: &[DiscoveryEntry], own: &str, host: u8) {
             "host {host}"
         );
     }
-}
-
-/// The default configuration with this port.
-fn on_port(lines: &str) -> String {
-    let default = sluice_sim::scenario::server::DEFAULT_CONFIG;
-    assert!(
-        default.contains("ipv4 = \"10.0.0.2/24\""),
-        "the default configuration has changed"
-    );
-    default.replace("ipv4 = \"10.0.0.2/24\"", lines)
 }
