@@ -10,6 +10,7 @@
 //! | `chain/hostile.rs` | hosts and strangers that do everything wrong |
 //! | `chain/limits.rs` | full queues and tables, nothing lost for good |
 //! | `chain/sharing.rs` | what one host cannot take from the others |
+//! | `chain/rdma.rs` | NVMe/RDMA: every way in which commands and data travel |
 //! | `chain/payload.rs` | no core touches payload |
 
 mod common;
@@ -26,6 +27,8 @@ mod limits;
 mod lossy;
 #[path = "chain/payload.rs"]
 mod payload;
+#[path = "chain/rdma.rs"]
+mod rdma;
 #[path = "chain/sharing.rs"]
 mod sharing;
 #[path = "chain/ssds.rs"]

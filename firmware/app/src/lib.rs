@@ -31,6 +31,10 @@ pub mod limits {
     pub const SEGMENTS: usize = 1024;
     /// Pieces queued for sending per data core; every request needs at most three.
     pub const CHUNKS: usize = 2048;
+    /// RDMA work requests queued per data core: a command needs two, more if its host memory is in pieces.
+    pub const WORK: usize = 512;
+    /// Packets of RDMA messages kept per data core.
+    pub const PACKETS: usize = 512;
     /// Commands in progress per connection; more wait in the TCP stream.
     pub const REQUESTS_PER_CONNECTION: u16 = 160;
     /// SSDs.
@@ -47,8 +51,14 @@ pub mod limits {
     pub const PORTS: usize = 1;
     /// I/O queues per controller.
     pub const IO_QUEUES: u16 = 64;
+    /// Highest QID, whatever [`IO_QUEUES`] says: the target keeps a controller's queues as bits of a word.
+    pub const HIGHEST_QID: u16 = 63;
     /// Entries of an I/O queue.
     pub const QUEUE_ENTRIES: u16 = 1024;
+    /// Queue pairs of all data cores together that the connection manager has places for.
+    pub const QUEUE_PAIRS: usize = 256;
+    /// Entries of a queue over RDMA, and receives posted for it: as many as Linux asks for.
+    pub const RDMA_QUEUE_ENTRIES: u16 = 128;
     /// Entries of an SSD queue pair.
     pub const SSD_DEPTH: usize = 256;
     /// Bytes per command.

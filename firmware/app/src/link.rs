@@ -1,6 +1,7 @@
 //! The stack's link over the HAL: transmit jobs are counted, small frames get slots, buffers wait for jobs that read them.
 
 use heapless::Vec;
+use sluice_hal::roce::RoceJob;
 use sluice_hal::{
     BufId, Busy, Hal, MAX_GATHER, PmAddr, PmSlice, RawChecksum, RawJob, RxDesc, TcpJob, TxJob,
 };
@@ -120,6 +121,41 @@ impl<'a, H: Hal> CoreLink<'a, H> {
         self.state.posted = self.state.posted.wrapping_add(1);
         Ok(())
     }
+
+    /// Gives a buffer back, later if a frame on its way out still reads it.
+    #[inline]
+    fn release(&mut self, buf: BufId) {
+        if let Some(held) = self.state.held.iter_mut().find(|h| h.buf == buf) {
+            held.freed = true;
+            return;
+        }
+        self.hal.rx_free(buf);
+    }
+}
+
+impl<H: Hal> sluice_rdma::Link for CoreLink<'_, H> {
+    fn read(&mut self, at: PmAddr, into: &mut [u8]) {
+        self.hal.pm_read(at, into);
+    }
+
+    fn write(&mut self, at: PmAddr, from: &[u8]) {
+        self.hal.pm_write(at, from);
+    }
+
+    #[inline]
+    fn send(&mut self, job: &RoceJob) -> Result<(), Busy> {
+        self.post(&TxJob::Roce(*job))
+    }
+
+    /// No frame on its way out reads a RoCE packet.
+    #[inline]
+    fn free(&mut self, buf: BufId) {
+        self.hal.rx_free(buf);
+    }
+
+    fn random(&mut self) -> u32 {
+        self.hal.random()
+    }
 }
 
 impl<H: Hal> Link for CoreLink<'_, H> {
@@ -181,11 +217,7 @@ impl<H: Hal> Link for CoreLink<'_, H> {
 
     #[inline]
     fn free(&mut self, buf: BufId) {
-        if let Some(held) = self.state.held.iter_mut().find(|h| h.buf == buf) {
-            held.freed = true;
-            return;
-        }
-        self.hal.rx_free(buf);
+        self.release(buf);
     }
 
     fn random(&mut self) -> u32 {

@@ -1,6 +1,9 @@
 //! Messages between cores: eight words each, encoded by hand because they are the hot part of nothing but must be exact.
 
 use sluice_hal::Mail;
+use sluice_rdma::{Open, Peer};
+use sluice_wire::roce::PathMtu;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A command that a data core relays: where everything is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +39,18 @@ pub enum ToControl {
     Counted,
     /// The connection is dead, but commands that the control core has are still open: answer them.
     Dying { key: u32 },
+    /// The outcome of [`ToData::QpOpen`]: the queue pair, the first PSN the host is to send, and the connection it is; `qpn` 0
+    /// if there was no room.
+    QpOpened {
+        cm: u32,
+        qpn: u32,
+        psn: u32,
+        key: u32,
+    },
+    /// The host has sent to its queue pair: it has the REP.
+    QpAlive { cm: u32 },
+    /// The queue pair is gone, whoever ended it; its `Closed` follows.
+    QpGone { cm: u32 },
 }
 
 /// From the control core to a data core.
@@ -77,6 +92,10 @@ pub enum ToData {
     SsdDetach { ssd: u8 },
     /// Write the counters to this address.
     Count { at: u32 },
+    /// Open a queue pair as the [`QpParams`] at this address say, for the connection manager's connection `cm`.
+    QpOpen { at: u32, cm: u32 },
+    /// The host has left this queue pair, or the connection manager gave it up.
+    QpEnd { qpn: u32 },
     /// A path's MTU shrank, for the flow named: peer as an IPv6 address (IPv4 mapped), ports peer's and own.
     PathMtu {
         peer: [u32; 4],
@@ -108,6 +127,9 @@ impl ToControl {
             Self::SsdDrained { ssd } => [5, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::Counted => [6, 0, 0, 0, 0, 0, 0, 0],
             Self::Dying { key } => [7, key, 0, 0, 0, 0, 0, 0],
+            Self::QpOpened { cm, qpn, psn, key } => [8, cm, qpn, psn, key, 0, 0, 0],
+            Self::QpAlive { cm } => [9, cm, 0, 0, 0, 0, 0, 0],
+            Self::QpGone { cm } => [10, cm, 0, 0, 0, 0, 0, 0],
         }
     }
 
@@ -132,6 +154,14 @@ impl ToControl {
             5 => Self::SsdDrained { ssd: m[1] as u8 },
             6 => Self::Counted,
             7 => Self::Dying { key: m[1] },
+            8 => Self::QpOpened {
+                cm: m[1],
+                qpn: m[2],
+                psn: m[3],
+                key: m[4],
+            },
+            9 => Self::QpAlive { cm: m[1] },
+            10 => Self::QpGone { cm: m[1] },
             _ => return None,
         })
     }
@@ -207,6 +237,8 @@ impl ToData {
             ],
             Self::SsdDetach { ssd } => [7, ssd.into(), 0, 0, 0, 0, 0, 0],
             Self::Count { at } => [8, at, 0, 0, 0, 0, 0, 0],
+            Self::QpOpen { at, cm } => [10, at, cm, 0, 0, 0, 0, 0],
+            Self::QpEnd { qpn } => [11, qpn, 0, 0, 0, 0, 0, 0],
             Self::PathMtu {
                 peer: p,
                 ports,
@@ -276,7 +308,76 @@ impl ToData {
             },
             7 => Self::SsdDetach { ssd: m[1] as u8 },
             8 => Self::Count { at: m[1] },
+            10 => Self::QpOpen { at: m[1], cm: m[2] },
+            11 => Self::QpEnd { qpn: m[1] },
             _ => return None,
         })
     }
 }
+
+/// What a data core needs to know to open a queue pair: a [`sluice_rdma::Open`] as bytes, since it does not fit a message.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct QpParams {
+    remote_qpn: u32,
+    send_psn: u32,
+    gid: [u8; 16],
+    own: [u8; 16],
+    mac: [u8; 6],
+    tci: u16,
+    src_port: u16,
+    receives: u16,
+    mtu: u8,
+    reads: u8,
+    ack_timeout: u8,
+    retries: u8,
+    rnr_retries: u8,
+    pad: [u8; 7],
+}
+
+impl QpParams {
+    /// As bytes.
+    #[must_use]
+    pub fn of(open: &Open) -> Self {
+        Self {
+            remote_qpn: open.remote_qpn,
+            send_psn: open.send_psn,
+            gid: open.peer.gid,
+            own: open.peer.own,
+            mac: open.peer.mac,
+            tci: open.peer.tci,
+            src_port: open.peer.src_port,
+            receives: open.receives,
+            mtu: open.mtu as u8,
+            reads: open.reads,
+            ack_timeout: open.ack_timeout,
+            retries: open.retries,
+            rnr_retries: open.rnr_retries,
+            pad: [0; 7],
+        }
+    }
+
+    /// What they say; `None` for a path MTU that there is not.
+    #[must_use]
+    pub fn open(&self) -> Option<Open> {
+        Some(Open {
+            peer: Peer {
+                mac: self.mac,
+                tci: self.tci,
+                gid: self.gid,
+                own: self.own,
+                src_port: self.src_port,
+            },
+            remote_qpn: self.remote_qpn,
+            send_psn: self.send_psn,
+            mtu: PathMtu::from_code(self.mtu)?,
+            receives: self.receives,
+            reads: self.reads,
+            ack_timeout: self.ack_timeout,
+            retries: self.retries,
+            rnr_retries: self.rnr_retries,
+        })
+    }
+}
+
+const _: () = assert!(size_of::<QpParams>() as u32 == crate::memory::QP_PARAMS);

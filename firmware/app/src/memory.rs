@@ -4,7 +4,8 @@
 //! TCP header templates, a ring for small frames, and one [`SLOT_SIZE`]-byte PDU slot per request.
 
 use sluice_hal::layout::{
-    BACKLOG_BASE, BACKLOG_ENTRIES, BACKLOG_ENTRY, HEADERS_BASE, HEADERS_SIZE,
+    BACKLOG_BASE, BACKLOG_ENTRIES, BACKLOG_ENTRY, HEADERS_BASE, HEADERS_SIZE, QP_HEADERS,
+    QP_HEADERS_BASE,
 };
 use sluice_hal::{CoreId, PmAddr};
 
@@ -16,6 +17,14 @@ pub const CONTROL_SIZE: u32 = 0x2000;
 pub const FRAME_SLOT: u32 = 128;
 /// Frame slots per core.
 pub const FRAME_SLOTS: u32 = 16;
+/// Bytes of a slot for a management datagram: its header and 256 bytes.
+pub const MAD_SLOT: u32 = 384;
+/// Slots for management datagrams.
+pub const MAD_SLOTS: u32 = 8;
+/// Bytes of the parameters of a queue pair that a data core is to open.
+pub const QP_PARAMS: u32 = 64;
+/// Queue pairs that are being opened at a time.
+pub const QP_PARAM_SLOTS: u32 = 48;
 /// Bytes of a header template.
 pub const TEMPLATE: u32 = 128;
 /// Bytes of a PDU slot.
@@ -32,6 +41,8 @@ pub struct Share {
     slots: u32,
     backlog: u32,
     backlog_entries: u32,
+    qp_templates: u32,
+    qps: u32,
 }
 
 impl Share {
@@ -42,6 +53,8 @@ impl Share {
         slots: 0,
         backlog: 0,
         backlog_entries: 0,
+        qp_templates: 0,
+        qps: 0,
     };
 
     /// The share of `core` when there are `data_cores` of them.
@@ -54,13 +67,16 @@ impl Share {
         let connections = (room / 4 / TEMPLATE).min(limits::CONNECTIONS as u32);
         let slots = ((room - connections * TEMPLATE) / SLOT_SIZE).min(limits::REQUESTS as u32);
         let backlog_entries = BACKLOG_ENTRIES / u32::from(data_cores.max(1));
-        let mine = u32::from(core.0.saturating_sub(1)) * backlog_entries;
+        let nth = u32::from(core.0.saturating_sub(1));
+        let qps = (QP_HEADERS / u32::from(data_cores.max(1))).min(limits::CONNECTIONS as u32);
         Self {
             base,
             connections,
             slots,
-            backlog: BACKLOG_BASE + BACKLOG_ENTRY * mine,
+            backlog: BACKLOG_BASE + BACKLOG_ENTRY * backlog_entries * nth,
             backlog_entries,
+            qp_templates: QP_HEADERS_BASE + TEMPLATE * qps * nth,
+            qps,
         }
     }
 
@@ -80,6 +96,12 @@ impl Share {
     #[must_use]
     pub const fn backlog(self) -> (PmAddr, u16) {
         (PmAddr(self.backlog), self.backlog_entries as u16)
+    }
+
+    /// Header templates of queue pairs, and how many queue pairs they are for.
+    #[must_use]
+    pub const fn qp_templates(self) -> (PmAddr, usize) {
+        (PmAddr(self.qp_templates), self.qps as usize)
     }
 
     /// First frame slot.
@@ -113,6 +135,23 @@ pub const fn control_frames() -> PmAddr {
     PmAddr(HEADERS_BASE)
 }
 
+/// Slot `slot` for a management datagram.
+#[must_use]
+pub const fn mad_slot(slot: u32) -> PmAddr {
+    PmAddr(HEADERS_BASE + FRAME_SLOT * FRAME_SLOTS + MAD_SLOT * (slot % MAD_SLOTS))
+}
+
+/// Slot `slot` for the parameters of a queue pair.
+#[must_use]
+pub const fn qp_params(slot: u32) -> PmAddr {
+    let base = HEADERS_BASE + FRAME_SLOT * FRAME_SLOTS + MAD_SLOT * MAD_SLOTS;
+    PmAddr(base + QP_PARAMS * (slot % QP_PARAM_SLOTS))
+}
+
+const _: () = assert!(
+    FRAME_SLOT * FRAME_SLOTS + MAD_SLOT * MAD_SLOTS + QP_PARAMS * QP_PARAM_SLOTS <= CONTROL_SIZE
+);
+
 /// The control core's exchange buffer for host commands (one page's worth would not fit here, so it uses page 0).
 pub const CONTROL_PAGES: u32 = 16;
 
@@ -144,6 +183,8 @@ mod tests {
             let (backlog, entries) = Share::of(CoreId(cores), cores).backlog();
             let end = backlog.0 + u32::from(entries) * BACKLOG_ENTRY;
             assert!(end <= BACKLOG_BASE + BACKLOG_ENTRIES * BACKLOG_ENTRY);
+            let (templates, qps) = Share::of(CoreId(cores), cores).qp_templates();
+            assert!(templates.0 + qps as u32 * TEMPLATE <= QP_HEADERS_BASE + QP_HEADERS * TEMPLATE);
         }
     }
 }

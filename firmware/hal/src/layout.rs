@@ -58,8 +58,13 @@ pub const BACKLOG_ENTRY: u32 = 32;
 /// Commands in all: 64 queues of 128 entries.
 pub const BACKLOG_ENTRIES: u32 = 8192;
 
+/// Header templates of RoCE queue pairs, 128 bytes each, divided evenly among the data cores.
+pub const QP_HEADERS_BASE: u32 = 0x64_0000;
+/// Templates in all.
+pub const QP_HEADERS: u32 = 1024;
+
 /// Data pages, divided among the cores. The RTL counts accesses from here on as accesses to payload (`sluice_pkg.sv`).
-pub const PAGES_BASE: u32 = 0x64_0000;
+pub const PAGES_BASE: u32 = 0x66_0000;
 /// Bytes per page; also the SSDs' memory page size (CC.MPS 0).
 pub const PAGE_SIZE: u32 = 4096;
 /// Data pages.
@@ -68,6 +73,7 @@ pub const PAGES: u32 = (PM_SIZE - PAGES_BASE) / PAGE_SIZE;
 const _: () = assert!(RX_SMALL_BASE + RX_SMALL_SIZE * RX_SMALL_COUNT <= RX_LARGE_BASE);
 const _: () = assert!(RX_LARGE_BASE + RX_LARGE_SIZE * RX_LARGE_COUNT <= LOG_BASE);
 const _: () = assert!(PRP_BASE + PAGES * 8 <= ACTIVITY_BASE);
-const _: () = assert!(BACKLOG_BASE + BACKLOG_ENTRY * BACKLOG_ENTRIES <= PAGES_BASE);
+const _: () = assert!(BACKLOG_BASE + BACKLOG_ENTRY * BACKLOG_ENTRIES <= QP_HEADERS_BASE);
+const _: () = assert!(QP_HEADERS_BASE + 128 * QP_HEADERS <= PAGES_BASE);
 const _: () = assert!(SSD_QUEUES_BASE + SSD_QUEUES_SIZE <= BACKLOG_BASE);
 const _: () = assert!(RELAY_BASE + RELAY_SIZE * RELAY_SLOTS * 16 <= HEADERS_BASE);

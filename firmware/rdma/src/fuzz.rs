@@ -376,7 +376,7 @@ impl World {
         if let Some(len) = self.rc.message_len(id) {
             assert!(len <= RECV_SIZE);
             self.messages += 1;
-            self.rc.consume(id, &mut self.card);
+            self.rc.consume(id, |buf| self.card.free(buf));
         }
     }
 

@@ -251,7 +251,7 @@ impl Replay {
                 c.rc.pieces(c.qp)
                     .flat_map(|p| self.card.bytes(p).to_vec())
                     .collect();
-            c.rc.consume(c.qp, &mut self.card);
+            c.rc.consume(c.qp, |buf| self.card.free(buf));
             c.rc.post_receives(c.qp, 1);
             let capsule = nvme::capsule(len).expect("a command");
             let (sqe, _) = bytes.split_first_chunk::<64>().expect("a command");

@@ -122,7 +122,7 @@ impl Target {
                 .pieces(self.id)
                 .flat_map(|p| self.card.bytes(p).to_vec())
                 .collect();
-            self.rc.consume(self.id, &mut self.card);
+            self.rc.consume(self.id, |buf| self.card.free(buf));
             self.queue.begin().expect("within HSQSIZE");
             let (sqe, rest) = bytes.split_first_chunk::<64>().expect("a command");
             let cid = Sqe::view(sqe).cid.get();
@@ -587,7 +587,7 @@ fn exchange(seed: u64) {
                     s.received
                 );
                 s.received += 1;
-                s.rc.consume(s.id, &mut s.card);
+                s.rc.consume(s.id, |buf| s.card.free(buf));
                 s.rc.post_receives(s.id, 1);
             }
             if s.sent < MESSAGES && s.sent - s.released < 8 {

@@ -88,7 +88,7 @@ pub enum Opcode {
     ListenerAdd = 0x26,
     /// Withdraws it.
     ListenerRemove = 0x27,
-    /// Card → data: [`Counters`] of core `index`.
+    /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
     NextEvent = 0x31,
@@ -212,6 +212,8 @@ pub struct PortConfig {
     pub io_port: U16,
     /// TCP port for discovery (8009 as a rule); discovery is served on `io_port` too.
     pub discovery_port: U16,
+    /// Port of NVMe/RDMA, for subsystems and discovery (4420 as a rule); 0: no NVMe/RDMA here.
+    pub rdma_port: U16,
 }
 
 /// Where one queue pair of an SSD lies in packet memory (BAR2 offsets).
@@ -312,11 +314,11 @@ pub struct Counters {
     pub admin: U64,
     /// Commands completed with an error status.
     pub errors: U64,
-    /// TCP connections open now.
+    /// Connections open now, TCP's and RDMA queue pairs.
     pub connections: U64,
-    /// TCP connections accepted.
+    /// Connections accepted.
     pub accepted: U64,
-    /// TCP connections refused or dropped for want of room.
+    /// Connections refused or dropped for want of room.
     pub refused: U64,
     /// TCP segments retransmitted.
     pub retransmits: U64,
@@ -336,4 +338,49 @@ pub struct Counters {
     pub stalled: U64,
     /// Passes of the main loop.
     pub loops: U64,
+    /// RDMA messages received: commands.
+    pub rdma_messages: U64,
+    /// Runs of RDMA packets sent again.
+    pub rdma_resent: U64,
+    /// Times that an RDMA host did not acknowledge in time.
+    pub rdma_timeouts: U64,
+    /// RoCE packets dropped: out of order, duplicates, for no living queue pair.
+    pub rdma_dropped: U64,
+    /// RDMA messages refused for the time being, for want of a receive or of frame buffers.
+    pub rdma_not_ready: U64,
+    /// RDMA requests refused for good: for memory of this card, or against the rules.
+    pub rdma_refused: U64,
+    /// Queue pairs that ended by an error.
+    pub rdma_failed: U64,
+    /// Congestion notifications sent.
+    pub rdma_cnps_sent: U64,
+    /// Congestion notifications received.
+    pub rdma_cnps_received: U64,
+}
+
+/// What the control core counted since it started: the connection manager of NVMe/RDMA. Running totals modulo 2^32, but for
+/// the first.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ControlCounters {
+    /// Queue pairs that hosts have now, or are getting, or are giving back.
+    pub rdma_cm_connections: U32,
+    /// Requests accepted.
+    pub rdma_cm_accepted: U32,
+    /// Requests refused.
+    pub rdma_cm_refused: U32,
+    /// Requests that came again.
+    pub rdma_cm_duplicates: U32,
+    /// Connections whose host asked for a new one with the same queue pair: it had forgotten them.
+    pub rdma_cm_stale: U32,
+    /// Connections that the host never confirmed, or that it rejected.
+    pub rdma_cm_unconfirmed: U32,
+    /// Replies and disconnect requests sent again.
+    pub rdma_cm_repeated: U32,
+    /// Datagrams that were no message of the connection manager, or fitted no connection.
+    pub rdma_cm_ignored: U32,
+    /// Answers dropped for want of a place.
+    pub rdma_cm_dropped: U32,
+    /// RoCE packets for no queue pair of a data core, and not for the connection manager at an address of the port either.
+    pub rdma_strays: U32,
 }

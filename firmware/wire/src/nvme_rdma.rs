@@ -153,6 +153,24 @@ impl Keyed {
         })
     }
 
+    /// The same for a descriptor as little-endian words that were read: address, length and key bits 7:0, key bits 31:8 and
+    /// type.
+    #[must_use]
+    #[inline]
+    pub const fn of_words(low: u32, high: u32, length: u32, kind: u32) -> Option<Self> {
+        let id = (kind >> 24) as u8;
+        let invalidate = id == SglKind::KeyedInvalidate as u8;
+        if !invalidate && id != SglKind::Keyed as u8 {
+            return None;
+        }
+        Some(Self {
+            va: low as u64 | (high as u64) << 32,
+            len: length & 0xff_ffff,
+            rkey: length >> 24 | kind << 8,
+            invalidate,
+        })
+    }
+
     /// As a descriptor.
     #[must_use]
     pub fn descriptor(&self) -> SglDescriptor {
@@ -181,6 +199,18 @@ mod tests {
         fn a_keyed_descriptor_survives_the_round_trip(va: u64, len in 0u32..1 << 24, rkey: u32, invalidate: bool) {
             let keyed = Keyed { va, len, rkey, invalidate };
             prop_assert_eq!(Keyed::of(&keyed.descriptor()), Some(keyed));
+        }
+
+        #[test]
+        fn words_say_what_bytes_say(bytes: [u8; 16]) {
+            let descriptor = SglDescriptor::read_from_bytes(&bytes).expect("any bytes");
+            let [a, b, c, d] = [0, 4, 8, 12].map(|i| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]));
+            prop_assert_eq!(Keyed::of_words(a, b, c, d), Keyed::of(&descriptor));
+            for kind in [SglKind::Keyed, SglKind::KeyedInvalidate] {
+                let mut descriptor = descriptor;
+                descriptor.id = kind as u8;
+                prop_assert_eq!(Keyed::of_words(a, b, c, d & 0xff_ffff | u32::from(descriptor.id) << 24), Keyed::of(&descriptor));
+            }
         }
     }
 

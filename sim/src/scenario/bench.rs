@@ -12,7 +12,9 @@ use sluice_regs::bar0_regs;
 use super::lab::Lab;
 use super::profile;
 use super::server::{Server, ServerError, Setup};
-use crate::initiator::{Config, ConnectConfig, HostError, Initiator, Workload, WorkloadConfig};
+use crate::initiator::{
+    Config, ConnectConfig, HostError, Initiator, Transport, Workload, WorkloadConfig,
+};
 use crate::link::LinkConfig;
 use crate::ssd::{Latency, NamespaceSpec, SsdConfig};
 use crate::world::{CARD_BAR0, WorldHandle};
@@ -51,43 +53,66 @@ pub struct Case {
     kib: u32,
     depth: usize,
     sequential: bool,
-    digests: bool,
+    way: Way,
     ios: u64,
 }
 
-const fn case(
-    name: &'static str,
-    read: bool,
-    kib: u32,
-    depth: usize,
-    digests: bool,
-    ios: u64,
-) -> Case {
+/// How commands and data travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Tcp,
+    /// With header and data digests.
+    Digests,
+    /// NVMe/RDMA with a path MTU of 1,024 bytes, as on an Ethernet of 1,500; writes in the capsule up to 8 KiB.
+    Rdma,
+}
+
+const fn case(name: &'static str, read: bool, kib: u32, depth: usize, way: Way, ios: u64) -> Case {
     Case {
         name,
         read,
         kib,
         depth,
         sequential: kib > 4,
-        digests,
+        way,
         ios,
     }
 }
 
 /// What is measured.
-pub const CASES: [Case; 12] = [
-    case("4k-randread-qd1", true, 4, 1, false, 300),
-    case("4k-randread-qd32", true, 4, 32, false, 2000),
-    case("4k-randwrite-qd1", false, 4, 1, false, 300),
-    case("4k-randwrite-qd32", false, 4, 32, false, 2000),
-    case("128k-seqread-qd8", true, 128, 8, false, 200),
-    case("128k-seqwrite-qd8", false, 128, 8, false, 100),
-    case("4k-randread-qd1-digests", true, 4, 1, true, 300),
-    case("4k-randread-qd32-digests", true, 4, 32, true, 2000),
-    case("4k-randwrite-qd1-digests", false, 4, 1, true, 300),
-    case("4k-randwrite-qd32-digests", false, 4, 32, true, 2000),
-    case("128k-seqread-qd8-digests", true, 128, 8, true, 200),
-    case("128k-seqwrite-qd8-digests", false, 128, 8, true, 100),
+pub const CASES: [Case; 18] = [
+    case("4k-randread-qd1", true, 4, 1, Way::Tcp, 300),
+    case("4k-randread-qd32", true, 4, 32, Way::Tcp, 2000),
+    case("4k-randwrite-qd1", false, 4, 1, Way::Tcp, 300),
+    case("4k-randwrite-qd32", false, 4, 32, Way::Tcp, 2000),
+    case("128k-seqread-qd8", true, 128, 8, Way::Tcp, 200),
+    case("128k-seqwrite-qd8", false, 128, 8, Way::Tcp, 100),
+    case("4k-randread-qd1-digests", true, 4, 1, Way::Digests, 300),
+    case("4k-randread-qd32-digests", true, 4, 32, Way::Digests, 2000),
+    case("4k-randwrite-qd1-digests", false, 4, 1, Way::Digests, 300),
+    case(
+        "4k-randwrite-qd32-digests",
+        false,
+        4,
+        32,
+        Way::Digests,
+        2000,
+    ),
+    case("128k-seqread-qd8-digests", true, 128, 8, Way::Digests, 200),
+    case(
+        "128k-seqwrite-qd8-digests",
+        false,
+        128,
+        8,
+        Way::Digests,
+        100,
+    ),
+    case("4k-randread-qd1-rdma", true, 4, 1, Way::Rdma, 300),
+    case("4k-randread-qd32-rdma", true, 4, 32, Way::Rdma, 2000),
+    case("4k-randwrite-qd1-rdma", false, 4, 1, Way::Rdma, 300),
+    case("4k-randwrite-qd32-rdma", false, 4, 32, Way::Rdma, 2000),
+    case("128k-seqread-qd8-rdma", true, 128, 8, Way::Rdma, 200),
+    case("128k-seqwrite-qd8-rdma", false, 128, 8, Way::Rdma, 100),
 ];
 
 /// What came of one load.
@@ -212,7 +237,12 @@ fn measure(setup: &Setup, case: &Case, profile: bool) -> Result<Row, BenchError>
         .map(|s| s.nqn.clone())
         .unwrap_or_default();
     let target = std::net::SocketAddr::from(([10, 0, 0, 2], 4420));
-    let connect = ConnectConfig::new(target, &nqn, 1).with_digests(case.digests, case.digests);
+    let connect = ConnectConfig::new(target, &nqn, 1);
+    let connect = match case.way {
+        Way::Tcp => connect,
+        Way::Digests => connect.with_digests(true, true),
+        Way::Rdma => connect.over(Transport::Rdma),
+    };
     let fail = |error| BenchError::Host {
         name: case.name,
         error,

@@ -207,7 +207,8 @@ impl Bench {
 
     fn judge(&self, said: Result<Report, pcap::CheckError>) -> Report {
         let report = said.unwrap_or_else(|e| panic!("{}: {e}", self.name));
-        assert!(report.pdus > 0, "{}: no PDU in {report:?}", self.name);
+        let seen = report.pdus + report.roce_packets;
+        assert!(seen > 0, "{}: nothing of NVMe in {report:?}", self.name);
         report
     }
 
@@ -462,6 +463,7 @@ impl Bench {
             let free = Resources {
                 requests_free: core.requests,
                 pages_free: core.pages,
+                work_free: sluice_app::limits::WORK as u16,
                 ..IDLE
             };
             let free = Resources {
@@ -493,6 +495,8 @@ const IDLE: Resources = Resources {
     pages: 0,
     connections: 0,
     tcp_connections: 0,
+    queue_pairs: 0,
+    work_free: 0,
     relay_slots_used: 0,
     moves: 0,
     leaving: 0,

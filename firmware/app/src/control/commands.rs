@@ -149,6 +149,7 @@ impl ControlCore {
         self.io_port = config.io_port.get();
         self.discovery_port = config.discovery_port.get();
         self.host.configure(&super::target::host_config(&config));
+        self.rdma.configure(&config);
         self.host.announce(&mut CoreLink::new(hal, &mut self.link));
         hal.pm_write(PORT, config.as_bytes());
         let mail = ToData::Port {
@@ -299,7 +300,12 @@ impl ControlCore {
     }
 
     fn counters<H: Hal>(&mut self, index: u32, hal: &mut H) {
-        if index == 0 || index > u32::from(self.data_cores) {
+        if index == 0 {
+            let counters = self.rdma.counters();
+            hal.pm_write(DATA, counters.as_bytes());
+            return self.store(size_of_val(&counters) as u32, 0, hal);
+        }
+        if index > u32::from(self.data_cores) {
             return self.finish(Status::BadIndex, u32::from(self.data_cores), 0);
         }
         self.port.step = Step::Waiting;

@@ -5,10 +5,12 @@
 //! | `mod` | state and the loop |
 //! | `host_queue` | the host driver's queue pair: fetch, data, completions, interrupts |
 //! | `commands` | what each management command does |
+//! | `rdma` | NVMe/RDMA's connection manager |
 //! | `target` | relayed commands to the target, its actions to the data cores |
 
 mod commands;
 mod host_queue;
+mod rdma;
 mod target;
 
 use core::net::IpAddr;
@@ -62,6 +64,7 @@ pub struct ControlCore {
     link: LinkState,
     host: Host<NEIGHBOURS>,
     target: Target,
+    rdma: rdma::Rdma,
     /// What the target asked for and has not been done.
     actions: ActionQueue,
     /// Mail that found an inbox full: per destination in order.
@@ -107,6 +110,7 @@ impl ControlCore {
             link: LinkState::new(),
             host: Host::new(),
             target: Target::new(target::LIMITS),
+            rdma: rdma::Rdma::new(),
             actions: ActionQueue {
                 queue: Deque::new(),
             },
@@ -156,6 +160,7 @@ impl ControlCore {
         self.drain_outbox(hal);
         self.act(hal);
         busy |= self.take_mail(hal);
+        busy |= self.serve_rdma(hal);
         if self.may_cause_more() {
             busy |= self.serve_host(hal);
             hal.phase(Phase::Controller);
@@ -173,12 +178,13 @@ impl ControlCore {
     /// How long the core may sleep after a pass without work, in microseconds, if nothing comes in meanwhile.
     #[must_use]
     pub fn idle_for(&self) -> u32 {
-        if !self.outbox.is_empty() || self.port.is_waiting() {
+        if !self.outbox.is_empty() || self.port.is_waiting() || self.rdma.is_sending() {
             return BUSY_RETRY;
         }
         let timers = [
             self.host.deadline(),
             self.target.deadline(),
+            self.rdma.deadline(),
             Some(self.next_activity),
         ];
         let next = timers
@@ -193,12 +199,16 @@ impl ControlCore {
         hal.phase(Phase::Rx);
         let mut any = false;
         for _ in 0..PER_PASS {
+            // What comes may be a datagram for the connection manager; dropped, the host would miss it for seconds.
+            if !self.rdma.has_room() {
+                break;
+            }
             let Some(rx) = hal.rx_next() else { break };
             any = true;
             let rx = match rx {
                 Rx::Frame(rx) => rx,
                 Rx::Roce(packet) => {
-                    hal.rx_free(packet.buf);
+                    self.roce(&packet, hal);
                     continue;
                 }
             };

@@ -3,6 +3,7 @@
 use sluice_hal::{Hal, Mail, Micros, PmAddr, layout};
 use sluice_net::HostConfig;
 use sluice_nvmf::{Action, DataSink, Limits, QueueKey};
+use sluice_rdma::nvme::QueueParams;
 use sluice_wire::mgmt::PortConfig;
 use sluice_wire::nvme::Status;
 
@@ -59,25 +60,47 @@ impl ControlCore {
             Some(ToControl::SsdDrained { ssd }) => self.drained(ssd),
             Some(ToControl::Counted) => self.counted(hal),
             Some(ToControl::Dying { key }) => self.dying(key, hal),
+            Some(ToControl::QpOpened { cm, qpn, psn, key }) => {
+                self.qp_opened(cm, qpn, psn, key, hal);
+            }
+            Some(ToControl::QpAlive { cm }) => self.qp_alive(cm),
+            Some(ToControl::QpGone { cm }) => self.qp_gone(cm),
             None => {}
         }
     }
 
     fn opened<H: Hal>(&mut self, key: u32, port: u16, hal: &mut H) {
         let discovery = port == self.discovery_port && port != self.io_port;
+        self.rdma.opened(core_of(key));
         if !self
             .target
             .connection_opened(self.now, QueueKey(key), 0, discovery)
         {
-            self.post(
-                core_of(key),
-                ToData::QueueClose { key, abort: true }.encode(),
-                hal,
-            );
+            self.refuse_connection(key, hal);
         }
     }
 
+    /// A queue pair has become a connection. False if the target has no room for it.
+    pub(super) fn open_connection<H: Hal>(
+        &mut self,
+        key: QueueKey,
+        _queue: &QueueParams,
+        hal: &mut H,
+    ) -> bool {
+        let taken = self.target.connection_opened(self.now, key, 0, false);
+        if !taken {
+            self.refuse_connection(key.0, hal);
+        }
+        taken
+    }
+
+    fn refuse_connection<H: Hal>(&mut self, key: u32, hal: &mut H) {
+        let mail = ToData::QueueClose { key, abort: true };
+        self.post(core_of(key), mail.encode(), hal);
+    }
+
     fn closed(&mut self, key: u32) {
+        self.rdma.closed(core_of(key));
         self.outstanding.retain(|o| o.key != key);
         self.target
             .connection_closed(self.now, QueueKey(key), &mut self.actions);

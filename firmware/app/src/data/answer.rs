@@ -8,6 +8,7 @@ use sluice_nvme_tcp::{C2hEnd, Violation};
 
 use super::DataCore;
 use super::request::{Kind, State};
+use super::transfers::MOST_WORK;
 use crate::memory::SLOT_TRAILER;
 
 /// Beside the request's number: the chunk is its R2T.
@@ -16,10 +17,14 @@ const R2T_TOKEN: u32 = 0x1_0000;
 const ANSWER_CHUNKS: usize = 3;
 
 impl DataCore {
-    /// The connection's send queue has room for `chunks` more.
+    /// The connection's send queue has room for `chunks` more; over RDMA, for whatever one command may need.
     #[inline]
     pub(super) fn may_send(&self, conn: u16, chunks: usize) -> bool {
-        self.conns[usize::from(conn)]
+        let entry = &self.conns[usize::from(conn)];
+        if entry.qp.is_some() {
+            return self.rc.work_room() >= MOST_WORK;
+        }
+        entry
             .tcp
             .is_some_and(|tcp| self.tcp.send_room(tcp) >= chunks)
     }
@@ -98,6 +103,9 @@ impl DataCore {
         if self.conns[usize::from(conn)].dead {
             return self.finish(request, hal);
         }
+        if let Some(qp) = self.conns[usize::from(conn)].qp {
+            return self.send_rdma_answer(request, qp, hal);
+        }
         if !self.may_send(conn, ANSWER_CHUNKS) {
             return self.wait(request, State::NeedsSend);
         }
@@ -164,7 +172,15 @@ impl DataCore {
     }
 
     /// Asks the host for the data of a command, all at once: its pages are there.
-    pub(super) fn send_r2t<H: Hal>(&mut self, request: u16, hal: &mut H) {
+    pub(super) fn ask_for_data<H: Hal>(&mut self, request: u16, hal: &mut H) {
+        let conn = self.requests.all[usize::from(request)].conn;
+        match self.conns[usize::from(conn)].qp {
+            Some(qp) => self.fetch(request, qp, hal),
+            None => self.send_r2t(request, hal),
+        }
+    }
+
+    fn send_r2t<H: Hal>(&mut self, request: u16, hal: &mut H) {
         let slot = self.share.slot(request);
         let r = &mut self.requests.all[usize::from(request)];
         let entry = &mut self.conns[usize::from(r.conn)];
@@ -201,7 +217,7 @@ impl DataCore {
 
     fn send_session_pdu<H: Hal>(&mut self, conn: u16, len: usize, hal: &mut H) {
         let request = if self.may_send(conn, 1) {
-            self.new_request(conn, Kind::Session, 0)
+            self.new_request(conn, Kind::Session, 0, hal)
         } else {
             None
         };
@@ -236,6 +252,6 @@ impl DataCore {
 
 /// The answer carries data to the host.
 #[inline]
-fn has_data(kind: Kind, status: u16, bytes: u32, to_host: bool) -> bool {
+pub(super) fn has_data(kind: Kind, status: u16, bytes: u32, to_host: bool) -> bool {
     status == 0 && bytes > 0 && (kind == Kind::Read || to_host)
 }

@@ -1,9 +1,10 @@
-//! A connection's life on its data core.
+//! A connection's life on its data core: what both transports share, and TCP's part. Queue pairs: `queue_pairs`.
 
 use heapless::Deque;
 use sluice_hal::Hal;
 use sluice_net::{ConnId, Event};
 use sluice_nvme_tcp::Session;
+use sluice_rdma::QpId;
 
 use super::backlog::Queue;
 use super::{DataCore, SESSION_LIMITS};
@@ -31,7 +32,7 @@ pub enum Role {
 /// One connection.
 pub struct Conn {
     pub role: Role,
-    /// TCP is gone, or going: nothing more is read or sent.
+    /// The transport is gone, or going: nothing more is read or sent.
     pub dead: bool,
     /// The control core is told, or about to be, that the connection is dead and has commands of its.
     pub dying: bool,
@@ -44,6 +45,9 @@ pub struct Conn {
     /// CapsuleResp need not carry SQHD, and C2HData may say SUCCESS.
     pub no_sqhd: bool,
     pub tcp: Option<ConnId>,
+    /// Instead of `tcp`: the queue pair, and its number at the connection manager.
+    pub qp: Option<QpId>,
+    pub cm: u32,
     /// Counts uses of this entry, so that late mail is told apart.
     pub generation: u16,
     pub association: u8,
@@ -66,6 +70,8 @@ pub struct Conn {
     pub target: u16,
     /// Where in the request's data the next payload byte goes.
     pub offset: u32,
+    /// Where in the message of a queue pair the data begin.
+    pub capsule_at: u32,
     /// The next payload byte is the first of its PDU: no CRC is running.
     pub pdu_starts: bool,
     pub session: Session,
@@ -82,6 +88,8 @@ impl Conn {
             parked: false,
             no_sqhd: false,
             tcp: None,
+            qp: None,
+            cm: 0,
             generation: 0,
             association: 0,
             subsystem: 0,
@@ -95,12 +103,23 @@ impl Conn {
             progress: 0,
             target: NONE,
             offset: 0,
+            capsule_at: 0,
             pdu_starts: true,
             session: Session::new(&SESSION_LIMITS),
         }
     }
 
-    fn open(&mut self, tcp: ConnId) {
+    fn open_tcp(&mut self, tcp: ConnId) {
+        self.open();
+        self.tcp = Some(tcp);
+    }
+
+    pub fn open_rdma(&mut self, qp: QpId, cm: u32) {
+        self.open();
+        (self.qp, self.cm) = (Some(qp), cm);
+    }
+
+    fn open(&mut self) {
         self.role = Role::Fresh;
         self.dead = false;
         self.dying = false;
@@ -108,7 +127,7 @@ impl Conn {
         self.ending = false;
         self.parked = false;
         self.no_sqhd = false;
-        self.tcp = Some(tcp);
+        (self.tcp, self.qp, self.cm) = (None, None, 0);
         self.generation = self.generation.wrapping_add(1);
         self.entries = 0;
         self.sq_head = 0;
@@ -232,19 +251,16 @@ impl DataCore {
     }
 
     fn opened<H: Hal>(&mut self, tcp: ConnId, port: u16, hal: &mut H) {
-        let free = self.conns[..self.share.connections()]
-            .iter()
-            .position(|c| c.role == Role::Unused);
-        let Some(conn) = free else {
+        let Some(conn) = self.free_conn() else {
             self.stats.refused += 1;
             self.tcp.abort(tcp);
             return;
         };
         self.stats.accepted += 1;
         self.stats.connections += 1;
-        self.by_tcp[tcp.index()] = conn as u16;
-        self.conns[conn].open(tcp);
-        let key = self.key(conn as u16);
+        self.by_tcp[tcp.index()] = conn;
+        self.conns[usize::from(conn)].open_tcp(tcp);
+        let key = self.key(conn);
         self.send_control(ToControl::Opened { key, port }, hal);
     }
 
@@ -273,6 +289,9 @@ impl DataCore {
             }
             self.ready.push(conn);
         }
+        if abort {
+            self.close_qp(conn, hal);
+        }
         self.settle(conn, hal);
     }
 
@@ -284,6 +303,8 @@ impl DataCore {
         if over || !entry.dead || entry.requests > 0 || entry.tcp.is_some() {
             return;
         }
+        // All it had to send was acknowledged.
+        self.close_qp(conn, hal);
         self.conns[usize::from(conn)].role = Role::Gone;
         self.stats.connections -= 1;
         self.to_tell.push(conn);
@@ -298,6 +319,7 @@ impl DataCore {
             let key = self.key(conn);
             let entry = &mut self.conns[usize::from(conn)];
             let gone = entry.role == Role::Gone;
+            let cm = entry.cm;
             if gone {
                 entry.role = Role::Unused;
                 self.relieved = true;
@@ -306,6 +328,9 @@ impl DataCore {
                 self.send_control(ToControl::Dying { key }, hal);
             }
             if gone {
+                if cm != 0 {
+                    self.send_control(ToControl::QpGone { cm }, hal);
+                }
                 self.send_control(ToControl::Closed { key }, hal);
             }
         }

@@ -39,8 +39,12 @@ impl DataCore {
     pub(super) fn command<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
         hal.phase(Phase::Controller);
         let entry = &self.conns[usize::from(conn)];
-        let word0 = u32::from_le(entry.session.command()[0]);
-        let in_capsule = entry.session.in_capsule();
+        let word0 = u32::from_le(self.sqe(conn)[0]);
+        let in_capsule = if entry.qp.is_some() {
+            self.message.in_capsule
+        } else {
+            entry.session.in_capsule()
+        };
         let (opcode, cid) = (word0 as u8, (word0 >> 16) as u16);
         let taken = if opcode == FABRICS || entry.role == Role::Admin {
             self.relay(conn, cid, in_capsule, hal)
@@ -53,8 +57,19 @@ impl DataCore {
         taken
     }
 
+    /// The command at hand: the session of a TCP connection holds it, and of RDMA messages one is looked at at a time.
+    #[inline]
+    pub(super) fn sqe(&self, conn: u16) -> &[u32; 16] {
+        let entry = &self.conns[usize::from(conn)];
+        if entry.qp.is_some() {
+            &self.message.sqe
+        } else {
+            entry.session.command()
+        }
+    }
+
     fn refuse_early<H: Hal>(&mut self, conn: u16, cid: u16, in_capsule: u32, hal: &mut H) -> bool {
-        let Some(request) = self.new_request(conn, Kind::Flush, cid) else {
+        let Some(request) = self.new_request(conn, Kind::Flush, cid, hal) else {
             return false;
         };
         self.accepted(conn, request, in_capsule, true, hal);
@@ -66,7 +81,7 @@ impl DataCore {
     fn io_command<H: Hal>(&mut self, conn: u16, cid: u16, in_capsule: u32, hal: &mut H) -> bool {
         let entry = &self.conns[usize::from(conn)];
         let decoded = io::decode_words(
-            entry.session.command(),
+            self.sqe(conn),
             &self.namespaces,
             entry.subsystem,
             limits::TRANSFER,
@@ -78,7 +93,7 @@ impl DataCore {
             return self.solicited_command(conn, cid, command, in_capsule, hal);
         }
         let kind = decoded.as_ref().map_or(Kind::Flush, |c| kind_of(c.kind));
-        let Some(request) = self.new_request(conn, kind, cid) else {
+        let Some(request) = self.new_request(conn, kind, cid, hal) else {
             return false;
         };
         let data = match decoded {
@@ -120,7 +135,12 @@ impl DataCore {
         hal: &mut H,
     ) -> bool {
         let entry = &mut self.conns[usize::from(conn)];
-        if !entry.backlog.is_empty() || !self.solicit(conn, cid, command, hal) {
+        if entry.qp.is_some() {
+            // Nothing that is asked for lies behind the command, so it may wait where it is.
+            if !self.solicit(conn, cid, command, hal) {
+                return false;
+            }
+        } else if !entry.backlog.is_empty() || !self.solicit(conn, cid, command, hal) {
             let entry = &mut self.conns[usize::from(conn)];
             // More than its queue has entries is the host's mistake and not the others' trouble.
             if entry.backlog.len >= entry.entries
@@ -147,7 +167,7 @@ impl DataCore {
         let Some(run) = self.pages.alloc(pages) else {
             return false;
         };
-        let Some(request) = self.take_request(conn, kind_of(command.kind), cid) else {
+        let Some(request) = self.take_request(conn, kind_of(command.kind), cid, hal) else {
             self.pages.free(run);
             return false;
         };
@@ -158,7 +178,7 @@ impl DataCore {
         r.from_host = true;
         r.transfer = WriteTransfer::new(cid, command.bytes);
         self.conns[usize::from(conn)].pages += pages as u16;
-        self.send_r2t(request, hal);
+        self.ask_for_data(request, hal);
         true
     }
 
@@ -196,7 +216,7 @@ impl DataCore {
         let begun = match decoded {
             Ok(command) => self.solicit(conn, cid, &command, hal),
             Err(status) => {
-                let request = self.new_request(conn, Kind::Flush, cid);
+                let request = self.new_request(conn, Kind::Flush, cid, hal);
                 if let Some(request) = request {
                     self.fail(request, status.code(), hal);
                 }
@@ -284,7 +304,7 @@ impl DataCore {
             return self.wait(request, State::NeedsPages);
         }
         if from_host {
-            self.send_r2t(request, hal)
+            self.ask_for_data(request, hal)
         } else {
             self.dispatch(request, hal)
         }
@@ -296,16 +316,15 @@ impl DataCore {
         if slot >= layout::RELAY_SLOTS || self.outbox.len() + 8 > self.outbox.capacity() {
             return false;
         }
-        let data = relayed_data(self.conns[usize::from(conn)].session.command(), in_capsule);
-        let Some(request) = self.new_request(conn, Kind::Relayed, cid) else {
+        let data = relayed_data(self.sqe(conn), in_capsule);
+        let Some(request) = self.new_request(conn, Kind::Relayed, cid, hal) else {
             return false;
         };
         match data {
             Ok(data) => {
                 self.relay_slots |= 1 << slot;
                 self.requests.all[usize::from(request)].relay = slot as u8;
-                let sqe = self.conns[usize::from(conn)].session.command();
-                hal.pm_write(self.relay_slot(slot as u8), sqe.as_bytes());
+                hal.pm_write(self.relay_slot(slot as u8), self.sqe(conn).as_bytes());
                 self.take_data(conn, request, data, in_capsule, hal);
             }
             Err(status) => {
@@ -508,13 +527,17 @@ fn io_data(command: &IoCommand, in_capsule: u32) -> Result<Data, u16> {
     }
 }
 
-/// The same for a command of the control core's, by the direction in its opcode or Fabrics command type
-/// (NVMe Base 2.1, sections 3.1.3.4 and 6: bits 1:0, 01b host to controller, 10b controller to host).
-fn relayed_data(sqe: &[u32; 16], in_capsule: u32) -> Result<Data, u16> {
+/// Data transfer of a command by its opcode or Fabrics command type (NVMe Base 2.1, sections 3.1.3.4 and 6): 00b none,
+/// 01b host to controller, 10b controller to host.
+pub(super) fn direction(sqe: &[u32; 16]) -> u8 {
     let (opcode, fctype) = (u32::from_le(sqe[0]) as u8, u32::from_le(sqe[1]) as u8);
-    let direction = if opcode == FABRICS { fctype } else { opcode } & 3;
+    (if opcode == FABRICS { fctype } else { opcode }) & 3
+}
+
+/// The same for a command of the control core's.
+fn relayed_data(sqe: &[u32; 16], in_capsule: u32) -> Result<Data, u16> {
     let (len, kind) = (u32::from_le(sqe[8]), (u32::from_le(sqe[9]) >> 24) as u8);
-    match (direction, kind) {
+    match (direction(sqe), kind) {
         (1, SGL_OFFSET) if in_capsule > 0 && len == in_capsule && len <= RELAYED_FROM_HOST => {
             Ok(Data::InCapsule(len))
         }

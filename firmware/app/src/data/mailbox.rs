@@ -128,8 +128,10 @@ impl DataCore {
                 };
                 self.tcp.path_mtu(&path, self.now);
             }
+            ToData::QpOpen { at, cm } => self.open_qp(at, cm, hal),
+            ToData::QpEnd { qpn } => self.qp_left(qpn, hal),
             ToData::Count { at } => {
-                let counters = self.stats.publish(self.tcp.stats());
+                let counters = self.stats.publish(self.tcp.stats(), self.rc.stats());
                 hal.pm_write(PmAddr(at), counters.as_bytes());
                 self.send_control(ToControl::Counted, hal);
             }
@@ -142,6 +144,7 @@ impl DataCore {
         self.pm_bus = PmBus::new(pm_bus).unwrap_or_default();
         let config = crate::link::tcp_config(&port, self.share, hal);
         self.tcp.configure(&config);
+        self.configure_rdma(&port);
         for listen in [port.io_port.get(), port.discovery_port.get()] {
             if listen != 0 {
                 // The table has room for both; listening twice is no error.

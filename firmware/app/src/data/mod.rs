@@ -1,10 +1,14 @@
-//! A data core: TCP connections with their NVMe/TCP sessions, commands in progress, SSD queues.
+//! A data core: TCP connections with their NVMe/TCP sessions, queue pairs with their NVMe/RDMA messages, commands in
+//! progress, SSD queues.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `mod` | state and the loop |
 //! | `conn` | a connection's life, from TCP open to the word that nothing of it is left |
 //! | `stream` | stream bytes → PDUs → commands and payload moves |
+//! | `queue_pairs` | an RDMA connection's life |
+//! | `messages` | messages of queue pairs → commands and payload moves |
+//! | `transfers` | RDMA READs, RDMA WRITEs and responses |
 //! | `request` | commands in progress: table, pages, waiting lists |
 //! | `fair` | who gets requests and pages when they are scarce |
 //! | `backlog` | writes that wait before anything is held for them |
@@ -19,29 +23,35 @@ mod conn;
 mod execute;
 mod fair;
 mod mailbox;
+mod messages;
 mod moves;
+mod queue_pairs;
 mod request;
 mod stats;
 mod stream;
+mod transfers;
 
 use heapless::Deque;
 use sluice_hal::{CoreId, Hal, Mail, Micros, Phase, Rx, layout};
 use sluice_net::Tcp;
 use sluice_nvme_tcp::{Limits, PduBuf};
 use sluice_nvmf::NamespaceTable;
+use sluice_rdma::Rc;
 use sluice_ssd::pages::Pages;
 use sluice_ssd::prp::PmBus;
 use sluice_ssd::queue::QueuePair;
 
-use crate::limits::{self, CHUNKS, CONNECTIONS, SEGMENTS, SSD_DEPTH, SSDS};
+use crate::limits::{self, CHUNKS, CONNECTIONS, PACKETS, SEGMENTS, SSD_DEPTH, SSDS, WORK};
 use crate::link::{CoreLink, LinkState, reached};
 use crate::memory::{CONTROL_PAGES, Share};
 use backlog::Backlog;
 use conn::{Conn, ConnQueue};
+use messages::Message;
 use moves::Moves;
 use request::Requests;
 pub use stats::Resources;
 use stats::Stats;
+use transfers::Gathered;
 
 /// Frames taken per pass, so that completions and timers get their turn.
 const FRAMES_PER_PASS: usize = 8;
@@ -71,12 +81,22 @@ pub struct DataCore {
     share: Share,
     now: Micros,
     tcp: Tcp<CONNECTIONS, SEGMENTS, CHUNKS>,
+    rc: Rc<CONNECTIONS, WORK, PACKETS>,
     link: LinkState,
     /// Packet memory as the SSDs reach it.
     pm_bus: PmBus,
     conns: [Conn; CONNECTIONS],
     /// Connection of each TCP connection, by its index; [`conn::NONE`] if none.
     by_tcp: [u16; CONNECTIONS],
+    /// Connection of each queue pair, likewise.
+    by_qp: [u16; CONNECTIONS],
+    /// Queue pairs open.
+    queue_pairs: u16,
+    /// The RDMA message at hand.
+    message: Message,
+    /// READ data to be moved, and older ones that found the mover busy.
+    gathered: Gathered,
+    set_aside: Gathered,
     requests: Requests,
     pages: Pages,
     ssds: [QueuePair<SSD_DEPTH>; SSDS],
@@ -126,10 +146,16 @@ impl DataCore {
             share: Share::EMPTY,
             now: Micros(0),
             tcp: Tcp::new(),
+            rc: Rc::new(),
             link: LinkState::new(),
             pm_bus: NO_BUS,
             conns: [const { Conn::new() }; CONNECTIONS],
             by_tcp: [conn::NONE; CONNECTIONS],
+            by_qp: [conn::NONE; CONNECTIONS],
+            queue_pairs: 0,
+            message: Message::new(),
+            gathered: Gathered::NONE,
+            set_aside: Gathered::NONE,
             requests: Requests::new(),
             pages: Pages::new(),
             ssds: [const { QueuePair::detached() }; SSDS],
@@ -179,6 +205,8 @@ impl DataCore {
             pages: self.pages.total(),
             connections: self.stats.connections,
             tcp_connections: self.tcp.open_connections(),
+            queue_pairs: self.queue_pairs,
+            work_free: self.rc.work_room(),
             relay_slots_used: self.relay_slots.count_ones(),
             moves: self.moves.in_flight(),
             leaving: self.leaving.len(),
@@ -198,6 +226,7 @@ impl DataCore {
         let mut busy = self.take_mail(hal);
         busy |= self.receive(hal);
         busy |= self.take_tcp_events(hal);
+        busy |= self.take_rdma_events(hal);
         busy |= self.take_moves(hal);
         busy |= self.take_completions(hal);
         busy |= self.serve(hal);
@@ -218,31 +247,42 @@ impl DataCore {
             || !self.to_tell.is_empty()
             || !self.leaving.is_empty()
             || self.tcp.wants_transmit()
+            || self.rc.wants_transmit()
+            || self.gathered.is_some()
         {
             return BUSY_RETRY;
         }
-        let until = self
-            .tcp
-            .deadline()
+        let deadlines = [self.tcp.deadline(), self.rc.deadline()];
+        let until = deadlines
+            .into_iter()
+            .flatten()
+            .min()
             .map_or(u64::MAX, |at| at.since(self.now));
         until.min(LONGEST_NAP.into()) as u32
     }
 
     fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {
-        for taken in 0..FRAMES_PER_PASS {
-            let rx = match hal.rx_next() {
-                Some(Rx::Frame(rx)) => rx,
-                Some(Rx::Roce(packet)) => {
-                    hal.rx_free(packet.buf);
-                    continue;
-                }
-                None => return taken > 0,
-            };
+        let mut any = false;
+        for _ in 0..FRAMES_PER_PASS {
+            if !self.may_take_packet(hal) {
+                break;
+            }
+            let Some(rx) = hal.rx_next() else { break };
+            any = true;
             hal.phase(Phase::Tcp);
-            let mut link = CoreLink::for_frame(hal, &mut self.link, &rx);
-            self.tcp.input(self.now, &rx, &mut link);
+            match rx {
+                Rx::Frame(rx) => {
+                    let mut link = CoreLink::for_frame(hal, &mut self.link, &rx);
+                    self.tcp.input(self.now, &rx, &mut link);
+                }
+                Rx::Roce(packet) => self.take_packet(&packet, hal),
+            }
         }
-        true
+        // If the mover is busy they wait for the next pass.
+        if self.gathered.is_some() && self.may_take_packet(hal) {
+            self.move_gathered(hal);
+        }
+        any
     }
 
     fn serve<H: Hal>(&mut self, hal: &mut H) -> bool {
@@ -259,7 +299,10 @@ impl DataCore {
                 return served > 0;
             };
             hal.phase(Phase::Pdu);
-            self.read_stream(conn, hal);
+            match self.conns[usize::from(conn)].qp {
+                Some(qp) => self.read_messages(conn, qp, hal),
+                None => self.read_stream(conn, hal),
+            }
         }
         true
     }
@@ -276,6 +319,12 @@ impl DataCore {
         while let Some((_, token)) = self.tcp.poll_released() {
             self.released(token);
         }
+        if self.rc.wants_transmit() {
+            hal.phase(Phase::Tx);
+            self.rc
+                .poll_transmit(self.now, &mut CoreLink::new(hal, &mut self.link));
+        }
+        self.take_released_work();
         self.link.reap(hal);
         self.reap_leaving(hal)
     }
@@ -302,6 +351,11 @@ impl DataCore {
         if self.tcp.deadline().is_some_and(|at| at <= self.now) {
             hal.phase(Phase::Other);
             self.tcp
+                .handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
+        }
+        if self.rc.deadline().is_some_and(|at| at <= self.now) {
+            hal.phase(Phase::Other);
+            self.rc
                 .handle_timeouts(self.now, &mut CoreLink::new(hal, &mut self.link));
         }
         self.watch_ssds(hal);

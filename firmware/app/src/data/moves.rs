@@ -55,6 +55,11 @@ impl Moves {
         self.entry_count + MARGIN <= IN_FLIGHT && self.buffer_count + MARGIN <= BUFFERS
     }
 
+    /// As [`Moves::has_room`], for more buffers.
+    pub fn has_room_for(&self, buffers: usize) -> bool {
+        self.has_room() && self.buffer_count + buffers <= BUFFERS
+    }
+
     /// Moves and digest checks not done.
     pub fn in_flight(&self) -> usize {
         self.entry_count

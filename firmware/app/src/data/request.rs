@@ -2,13 +2,18 @@
 
 use heapless::Deque;
 use sluice_hal::Hal;
+use sluice_hal::roce::Remote;
 use sluice_nvme_tcp::WriteTransfer;
+use sluice_rdma::Work;
 use sluice_ssd::Run;
 
 use super::DataCore;
 use super::conn::NONE;
+use super::messages::NOWHERE;
 use crate::limits::REQUESTS;
 
+/// No request.
+pub const NO_REQUEST: u16 = u16::MAX;
 /// No relay slot.
 pub const NO_SLOT: u8 = u8::MAX;
 
@@ -92,6 +97,11 @@ pub struct Request {
     pub bytes: u32,
     pub run: Option<Run>,
     pub transfer: WriteTransfer,
+    /// Over RDMA: the host memory of the data, as far as it is one piece, and how many more pieces the PDU slot names.
+    pub remote: Remote,
+    pub further: u8,
+    /// Over RDMA: how the response goes.
+    pub response: Work,
     pub result: u64,
 }
 
@@ -120,6 +130,9 @@ impl Request {
         bytes: 0,
         run: None,
         transfer: WriteTransfer::new(0, 0),
+        remote: NOWHERE,
+        further: 0,
+        response: Work::Send,
         result: 0,
     };
 }
@@ -181,16 +194,28 @@ impl Requests {
 impl DataCore {
     /// A request for `conn`, if the connection may have one more.
     #[inline]
-    pub(super) fn new_request(&mut self, conn: u16, kind: Kind, cid: u16) -> Option<u16> {
+    pub(super) fn new_request<H: Hal>(
+        &mut self,
+        conn: u16,
+        kind: Kind,
+        cid: u16,
+        hal: &mut H,
+    ) -> Option<u16> {
         if kind != Kind::Session && !self.may_take_request(conn) {
             return None;
         }
-        self.take_request(conn, kind, cid)
+        self.take_request(conn, kind, cid, hal)
     }
 
     /// A request for `conn`, if there is one.
     #[inline]
-    pub(super) fn take_request(&mut self, conn: u16, kind: Kind, cid: u16) -> Option<u16> {
+    pub(super) fn take_request<H: Hal>(
+        &mut self,
+        conn: u16,
+        kind: Kind,
+        cid: u16,
+        hal: &mut H,
+    ) -> Option<u16> {
         let index = self.requests.take()?;
         let entry = &mut self.conns[usize::from(conn)];
         if entry.requests == 0 {
@@ -213,6 +238,9 @@ impl DataCore {
         request.bytes = 0;
         request.run = None;
         request.result = 0;
+        if entry.qp.is_some() {
+            self.attach_remote(index, hal);
+        }
         self.own_more(conn);
         Some(index)
     }

@@ -47,8 +47,12 @@ impl Stats {
         }
     }
 
-    /// In the form of the management interface, with what TCP counted.
-    pub fn publish(&self, net: &sluice_net::Stats) -> Counters {
+    /// In the form of the management interface, with what TCP and the queue pairs counted.
+    pub fn publish(&self, net: &sluice_net::Stats, rdma: &sluice_rdma::Stats) -> Counters {
+        let rdma_dropped = rdma
+            .stale
+            .wrapping_add(rdma.duplicates)
+            .wrapping_add(rdma.gaps);
         let dropped = net
             .drop_paws
             .wrapping_add(net.drop_window)
@@ -75,6 +79,15 @@ impl Stats {
             waits: self.waits.into(),
             stalled: self.stalled.into(),
             loops: self.loops.into(),
+            rdma_messages: u64::from(rdma.messages).into(),
+            rdma_resent: u64::from(rdma.resent).into(),
+            rdma_timeouts: u64::from(rdma.timeouts).into(),
+            rdma_dropped: u64::from(rdma_dropped).into(),
+            rdma_not_ready: u64::from(rdma.rnr_naks).into(),
+            rdma_refused: u64::from(rdma.remote_access.wrapping_add(rdma.invalid)).into(),
+            rdma_failed: u64::from(rdma.failed).into(),
+            rdma_cnps_sent: u64::from(rdma.cnps_sent).into(),
+            rdma_cnps_received: u64::from(rdma.cnps_received).into(),
         }
     }
 }
@@ -90,10 +103,14 @@ pub struct Resources {
     pub pages_free: u32,
     /// Data pages in all.
     pub pages: u32,
-    /// NVMe/TCP connections.
+    /// Connections, of both transports.
     pub connections: u32,
     /// TCP connections open or opening.
     pub tcp_connections: usize,
+    /// RDMA queue pairs open.
+    pub queue_pairs: u16,
+    /// Work requests of queue pairs free.
+    pub work_free: u16,
     /// Relay slots in use.
     pub relay_slots_used: u32,
     /// Moves under way.

@@ -160,7 +160,7 @@ impl DataCore {
         let session = &self.conns[usize::from(conn)].session;
         let cid = (u32::from_le(session.command()[0]) >> 16) as u16;
         let in_capsule = session.in_capsule();
-        let Some(request) = self.new_request(conn, Kind::Session, cid) else {
+        let Some(request) = self.new_request(conn, Kind::Session, cid, hal) else {
             return false;
         };
         self.requests.all[usize::from(request)].kind = Kind::Flush;
@@ -247,7 +247,7 @@ impl DataCore {
 
     /// Posts the move of the next pieces of payload, `bytes` in all; false if the mover is busy.
     #[inline]
-    fn move_in<H: Hal>(
+    pub(super) fn move_in<H: Hal>(
         &mut self,
         conn: u16,
         target: u16,
@@ -287,7 +287,7 @@ impl DataCore {
 
     /// Pages for in-capsule data, whose request got none when it was accepted.
     #[cold]
-    fn pages_for_capsule(&mut self, conn: u16, target: u16) -> bool {
+    pub(super) fn pages_for_capsule(&mut self, conn: u16, target: u16) -> bool {
         let bytes = self.requests.all[usize::from(target)].bytes;
         if self.take_pages(target, bytes) {
             return true;

@@ -200,11 +200,20 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         }
     }
 
-    /// Sets addresses and limits. Once, before the first queue pair.
+    /// Sets addresses and limits. Before the first queue pair; later calls concern those opened from then on.
     pub fn configure(&mut self, cfg: &Config) {
+        if self.cfg.recv_size == 0 {
+            self.segs.fill();
+            self.wrs.fill();
+        }
         self.cfg = *cfg;
-        self.segs.fill();
-        self.wrs.fill();
+    }
+
+    /// Something waits to be sent, as far as timers and the engine let it.
+    #[must_use]
+    #[inline]
+    pub fn wants_transmit(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Counters.
@@ -455,8 +464,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         })
     }
 
-    /// Frees the oldest message; its receive is used up.
-    pub fn consume<L: Link>(&mut self, id: QpId, link: &mut L) {
+    /// Drops the oldest message, whose receive is used up; `free` gets each of its buffers.
+    pub fn consume(&mut self, id: QpId, mut free: impl FnMut(BufId)) {
         let Some(q) = self.at(id) else { return };
         let qp = &mut self.qps[q];
         if qp.messages == 0 {
@@ -466,7 +475,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         while let Some(place) = qp.received.pop(&self.segs) {
             let seg = *self.segs.get(place);
             self.segs.give(place);
-            link.free(buffer(&seg));
+            free(buffer(&seg));
             if seg.is_last() {
                 break;
             }

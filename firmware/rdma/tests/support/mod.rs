@@ -284,7 +284,7 @@ impl Bench {
             .flat_map(|piece| self.card.bytes(piece).to_vec())
             .collect();
         assert_eq!(bytes.len(), len as usize);
-        self.rc.consume(self.id, &mut self.card);
+        self.rc.consume(self.id, |buf| self.card.free(buf));
         Some(bytes)
     }
 

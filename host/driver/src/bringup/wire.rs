@@ -24,6 +24,7 @@ pub(super) fn port(port: &Port) -> PortConfig {
         ipv6,
         io_port: port.io_port.into(),
         discovery_port: port.discovery_port.into(),
+        rdma_port: port.rdma_port.into(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_device::Device;
 use sluice_wire::mgmt::{
-    CardInfo, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig, QueuePlace,
-    SsdAttach, SubsystemConfig,
+    CardInfo, ControlCounters, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig,
+    QueuePlace, SsdAttach, SubsystemConfig,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -212,7 +212,15 @@ impl<D: Device> Card<D> {
         self.with_args(Opcode::ListenerRemove, subsystem, &[port])
     }
 
-    /// What core `core` has counted.
+    /// What the control core has counted.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn control_counters(&mut self) -> Result<ControlCounters, CardError> {
+        self.receive(Opcode::Counters, 0, &[])
+    }
+
+    /// What data core `core` (1 and up) has counted.
     ///
     /// # Errors
     /// [`CardError`].

@@ -47,6 +47,8 @@ pub struct Port {
     pub io_port: u16,
     /// TCP port of discovery; 8009 if none was given.
     pub discovery_port: u16,
+    /// Port of NVMe/RDMA; 4420 if none was given, 0 for no NVMe/RDMA.
+    pub rdma_port: u16,
 }
 
 /// An SSD.
@@ -208,9 +210,10 @@ fn port(key: &Key, index: usize, raw: raw::Port) -> Found<Port> {
         let problem = Problem::value("ipv4 or ipv6, or both", "neither");
         return Err((key.clone(), problem));
     }
-    let (io_port, discovery_port) = (
+    let (io_port, discovery_port, rdma_port) = (
         number(raw.io_port, 4420, 1, 65_535),
         number(raw.discovery_port, 8009, 1, 65_535),
+        number(raw.rdma_port, 4420, 0, 65_535),
     );
     Ok(Port {
         name: name(raw.name, "port", index).map_err(on("name"))?,
@@ -222,6 +225,7 @@ fn port(key: &Key, index: usize, raw: raw::Port) -> Found<Port> {
         vlan: number(raw.vlan, 0, 0, 4094).map_err(on("vlan"))?,
         io_port: io_port.map_err(on("io_port"))?,
         discovery_port: discovery_port.map_err(on("discovery_port"))?,
+        rdma_port: rdma_port.map_err(on("rdma_port"))?,
     })
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Port {
     pub vlan: Option<i64>,
     pub io_port: Option<i64>,
     pub discovery_port: Option<i64>,
+    pub rdma_port: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
