@@ -27,7 +27,7 @@ module sluice_card_regs
   output logic [31:0]        rdata_o,            // with either done
   // run and load
   output logic               run_o,
-  output logic               load_valid_o,
+  output logic [NumCores-1:0] load_valid_o,      // one bit per core
   output logic [19:0]        load_addr_o,
   output logic [31:0]        load_data_o,
   // host queue, port, core window
@@ -177,7 +177,7 @@ module sluice_card_regs
   assign run_o         = hwif_out.CTRL.run.value;
   assign load_addr_o   = hwif_out.LOAD_ADDR.address.value;
   assign load_data_o   = hwif_out.LOAD_DATA.data.value;
-  assign load_valid_o  = load_q && !run_o;
+  assign load_valid_o  = load_q && !run_o ? hwif_out.LOAD_CORES.cores.value[NumCores-1:0] : '0;
   assign mac_o         = {hwif_out.MAC_HI.mac.value, hwif_out.MAC_LO.mac.value};
   assign peek_o        = peek_q[0];
   assign peek_core_o   = hwif_out.CORE_SELECT.core.value;

@@ -57,7 +57,6 @@ module sluice_top
   logic [31:0] clocks;
   logic [63:0] time_us;
   logic [31:0] entropy;
-  logic load_valid;
   logic [19:2] load_addr;
   logic [31:0] load_data;
   logic [127:0] bus_rdata;
@@ -94,6 +93,7 @@ module sluice_top
   logic host_event[NumCores];
   logic peek[NumCores];
   logic [31:0] peek_value[NumCores];
+  logic load_valid[NumCores];
 
   sluice_uncore #(
     .NumDataCores(NumDataCores), .TcmBytes(TcmBytes), .MemoryBytes(MemoryBytes), .CrcContexts(CrcContexts),
@@ -104,21 +104,22 @@ module sluice_top
     .pcie_in_bar2_i, .pcie_in_addr_i, .pcie_in_be_i, .pcie_in_wdata_i, .pcie_in_rvalid_o, .pcie_in_rdata_o,
     .pcie_out_valid_o, .pcie_out_ready_i, .pcie_out_we_o, .pcie_out_addr_o, .pcie_out_be_o, .pcie_out_wdata_o,
     .pcie_out_rvalid_i, .pcie_out_rerr_i, .pcie_out_rdata_i, .run_o(run), .clocks_o(clocks), .time_us_o(time_us),
-    .entropy_o(entropy), .load_valid_o(load_valid), .load_addr_o(load_addr), .load_data_o(load_data),
-    .bus_rdata_o(bus_rdata), .in_kind_o(in_kind), .in_data_o(in_data), .peek_select_o(peek_select),
+    .entropy_o(entropy), .load_addr_o(load_addr), .load_data_o(load_data), .bus_rdata_o(bus_rdata),
+    .in_kind_o(in_kind), .in_data_o(in_data), .peek_select_o(peek_select),
     .bus_valid_i(bus_valid), .bus_class_i(bus_class), .bus_we_i(bus_we), .bus_be_i(bus_be), .bus_addr_i(bus_addr),
     .bus_wdata_i(bus_wdata), .bus_done_o(bus_done), .bus_rvalid_o(bus_rvalid), .out_req_i(out_req),
     .out_gnt_o(out_gnt), .out_valid_i(out_valid), .out_kind_i(out_kind), .out_data_i(out_data), .mail_to_i(mail_to),
     .mail_refused_o(mail_refused), .sent_frame_o(sent_frame), .in_valid_o(in_valid), .rx_popped_i(rx_popped),
     .mail_popped_i(mail_popped), .wake_on_i(wake_on), .wake_at_i(wake_at), .wake_o(wake),
     .watchdog_on_i(watchdog_on), .watchdog_at_i(watchdog_at), .snoop_first_i(snoop_first), .snoop_end_i(snoop_end),
-    .snooped_o(snooped), .host_event_o(host_event), .peek_o(peek), .peek_value_i(peek_value)
+    .snooped_o(snooped), .host_event_o(host_event), .peek_o(peek), .peek_value_i(peek_value),
+    .load_valid_o(load_valid)
   );
 
   for (genvar i = 0; i < NumCores; i++) begin : gen_tile
     sluice_tile #(.TcmBytes(TcmBytes)) u_tile (
       .clk_i, .rst_ni, .core_id_i(CoreW'(i)), .num_cores_i(CoreW'(NumCores)), .run_i(run), .clocks_i(clocks),
-      .time_us_i(time_us), .entropy_i(entropy), .load_valid_i(load_valid), .load_addr_i(load_addr),
+      .time_us_i(time_us), .entropy_i(entropy), .load_valid_i(load_valid[i]), .load_addr_i(load_addr),
       .load_data_i(load_data), .bus_rdata_i(bus_rdata), .in_kind_i(in_kind), .in_data_i(in_data),
       .peek_select_i(peek_select), .bus_valid_o(bus_valid[i]), .bus_class_o(bus_class[i]), .bus_we_o(bus_we[i]),
       .bus_be_o(bus_be[i]), .bus_addr_o(bus_addr[i]), .bus_wdata_o(bus_wdata[i]), .bus_done_i(bus_done[i]),

@@ -54,7 +54,6 @@ module sluice_uncore
   output logic [31:0]        clocks_o,
   output logic [63:0]        time_us_o,
   output logic [31:0]        entropy_o,
-  output logic               load_valid_o,
   output logic [19:2]        load_addr_o,
   output logic [31:0]        load_data_o,
   output logic [127:0]       bus_rdata_o,
@@ -91,7 +90,8 @@ module sluice_uncore
   output logic               snooped_o[NumCores],
   output logic               host_event_o[NumCores],
   output logic               peek_o[NumCores],
-  input  logic [31:0]        peek_value_i[NumCores]
+  input  logic [31:0]        peek_value_i[NumCores],
+  output logic               load_valid_o[NumCores]
 );
   localparam int unsigned W = $clog2(NumCores);
 
@@ -251,7 +251,8 @@ module sluice_uncore
 
   // ---- registers, timers ---------------------------------------------------------------------------------------------------
 
-  logic             load_valid, host_event, peek;
+  logic [NumCores-1:0] load_valid;
+  logic             host_event, peek;
   logic [19:0]      load_addr;
   logic [31:0]      load_data, expired;
   logic [CoreW-1:0] peek_core;
@@ -279,11 +280,15 @@ module sluice_uncore
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      load_valid_o <= 1'b0;
-      for (int i = 0; i < NumCores; i++) peek_o[i] <= 1'b0;
+      for (int i = 0; i < NumCores; i++) begin
+        load_valid_o[i] <= 1'b0;
+        peek_o[i]       <= 1'b0;
+      end
     end else begin
-      load_valid_o <= load_valid;
-      for (int i = 0; i < NumCores; i++) peek_o[i] <= peek && peek_core == CoreW'(i);
+      for (int i = 0; i < NumCores; i++) begin
+        load_valid_o[i] <= load_valid[i];
+        peek_o[i]       <= peek && peek_core == CoreW'(i);
+      end
     end
   end
   always_ff @(posedge clk_i) begin

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 /// Which card runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum CardKind {
-    /// The RTL under Verilator with the RV32 firmware image: exact to the clock, slow
+    /// The RTL under Verilator with the RV32 firmware: exact to the clock, slow
     Rtl,
     /// The same firmware crates compiled for this machine: fast
     Functional,
@@ -110,8 +110,8 @@ pub struct CardOptions {
         default_value = "target/run"
     )]
     pub out: PathBuf,
-    /// The firmware's ELF file (cargo xtask builds it)
-    #[arg(long, value_name = "ELF", env = "SLUICE_FIRMWARE", hide = true)]
+    /// Folder with the firmware's ELF files, sluice-control and sluice-data (cargo xtask makes it)
+    #[arg(long, value_name = "DIR", env = "SLUICE_FIRMWARE", hide = true)]
     pub firmware: Option<PathBuf>,
 }
 

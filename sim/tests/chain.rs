@@ -1,5 +1,5 @@
 //! The whole chain, host to SSD and back, on either card: everything on the functional card, and with feature `rtl` and
-//! `SLUICE_FIRMWARE` naming the firmware's ELF file, as `cargo xtask test` does it, a part with shorter loads on the Verilated one.
+//! `SLUICE_FIRMWARE` naming the folder with the firmware's ELF files, as `cargo xtask test` does it, a part with shorter loads on the Verilated one.
 //!
 //! | file | what it shows |
 //! |---|---|

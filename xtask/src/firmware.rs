@@ -1,4 +1,4 @@
-//! Builds the card's image for RV32 and says how large it is, read from the ELF file itself.
+//! Builds the card's images for RV32 and says how large they are, read from the ELF files themselves.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,15 @@ use crate::{paths, process, progress};
 
 /// Tightly coupled memory of each core, bytes (docs/card.md, section 2).
 const CORE_MEMORY: u64 = 512 << 10;
-/// Data cores and connections that must fit.
+/// Connections that a data core must have room for.
 const WANTED_CONNECTIONS: u64 = 256;
+/// The firmware: ELF file, and who runs it.
+const IMAGES: [(&str, &str); 2] = [
+    ("sluice-control", "control core"),
+    ("sluice-data", "each data core"),
+];
 
-/// Builds quietly unless something is to be compiled; the image's ELF file.
+/// Builds quietly unless something is to be compiled; the folder with the images' ELF files.
 pub fn build() -> Result<PathBuf> {
     let dir = paths::root().join("firmware/image");
     ensure!(
@@ -47,38 +52,70 @@ pub fn build() -> Result<PathBuf> {
         .env_remove("CARGO_TARGET_DIR");
     cargo.env_remove("RUSTUP_TOOLCHAIN");
     // The compiler warns of two target features that it may rename; what it says matters only if it fails.
-    progress::step("firmware image", || process::capture(&mut cargo))?;
-    let elf = target_dir.join(RISCV).join("release/sluice-image");
-    ensure!(elf.is_file(), "the build left no {}", elf.display());
-    Ok(elf)
+    progress::step("firmware images", || process::capture(&mut cargo))?;
+    let folder = target_dir.join(RISCV).join("release");
+    for (name, _) in IMAGES {
+        let elf = folder.join(name);
+        ensure!(elf.is_file(), "the build left no {}", elf.display());
+    }
+    Ok(folder)
 }
 
-/// What the image takes, bytes.
+/// What an image takes, bytes.
 #[derive(Default)]
 struct Sizes {
     text: u64,
     rodata: u64,
     data: u64,
     bss: u64,
-    /// Connections that the image has room for on each core, and bytes of each, if it says so.
+    /// Connections that the image has room for, and bytes of each, if it says so.
     connections: Option<(u64, u64)>,
     /// Largest static variables.
     largest: Vec<(String, u64)>,
 }
 
-/// Builds and prints the sizes.
+impl Sizes {
+    /// All but the stack.
+    fn used(&self) -> u64 {
+        self.text + self.rodata + self.data + self.bss
+    }
+}
+
+/// Builds, prints the sizes and checks them.
 pub fn build_and_report() -> Result<()> {
-    let elf = build()?;
-    let bytes = std::fs::read(&elf)?;
-    let sizes = measure(&bytes).with_context(|| format!("cannot read {}", elf.display()))?;
-    print(&sizes);
-    println!("image: {}", paths::shown(&elf));
-    let used = sizes.text + sizes.rodata + sizes.data + sizes.bss;
-    ensure!(
-        used < CORE_MEMORY,
-        "the image takes {used} bytes, a core has {CORE_MEMORY}"
-    );
-    if let Some((count, _)) = sizes.connections {
+    let folder = build()?;
+    let mut images = Vec::new();
+    for (name, cores) in IMAGES {
+        let elf = folder.join(name);
+        let sizes = std::fs::read(&elf)
+            .map_err(Into::into)
+            .and_then(|bytes| measure(&bytes))
+            .with_context(|| format!("cannot read {}", elf.display()))?;
+        images.push((cores, sizes));
+    }
+    println!("{}", table(&images));
+    let connections = images.iter().find_map(|(_, sizes)| sizes.connections);
+    match connections {
+        Some((count, bytes)) => {
+            println!(
+                "{count} connections on each data core, {bytes} bytes of static memory for each"
+            )
+        }
+        None => {
+            println!("connections: no image says how many it holds (SLUICE_CONNECTIONS is in none)")
+        }
+    }
+    for (name, _) in IMAGES {
+        println!("image: {}", paths::shown(&folder.join(name)));
+    }
+    for (cores, sizes) in &images {
+        let used = sizes.used();
+        ensure!(
+            used < CORE_MEMORY,
+            "the image of the {cores} takes {used} bytes, a core has {CORE_MEMORY}"
+        );
+    }
+    if let Some((count, _)) = connections {
         ensure!(
             count >= WANTED_CONNECTIONS,
             "room for {count} connections on a core, at least {WANTED_CONNECTIONS} are wanted"
@@ -124,34 +161,44 @@ fn measure(bytes: &[u8]) -> Result<Sizes> {
     Ok(sizes)
 }
 
-fn print(sizes: &Sizes) {
+/// A column of bytes and one of shares for each image; its largest variables are named in rows of their own.
+fn table(images: &[(&str, Sizes)]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["memory of each core", "bytes", "of 512 KiB"]);
-    let mut row = |name: &str, bytes: u64| {
-        let share = format!("{:.1} %", bytes as f64 * 100.0 / CORE_MEMORY as f64);
+    let mut header = vec!["memory of".to_string()];
+    for (cores, _) in images {
+        header.extend([format!("{cores}, bytes"), "of 512 KiB".into()]);
+    }
+    table.set_header(header);
+    let mut row = |name: &str, bytes: &[Option<u64>]| {
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-        table.add_row([Cell::new(name), right(bytes.to_string()), right(share)]);
+        let share = |bytes: u64| format!("{:.1} %", bytes as f64 * 100.0 / CORE_MEMORY as f64);
+        let cells = bytes.iter().flat_map(|bytes| match bytes {
+            Some(bytes) => [right(bytes.to_string()), right(share(*bytes))],
+            None => [Cell::new(""), Cell::new("")],
+        });
+        table.add_row(std::iter::once(Cell::new(name)).chain(cells));
     };
-    row("text (code)", sizes.text);
-    row("rodata (constants)", sizes.rodata);
-    row("data (set at boot)", sizes.data);
-    row("bss (static memory)", sizes.bss);
-    for (name, bytes) in sizes.largest.iter().take(6) {
-        row(&format!("  of it {name}"), *bytes);
-    }
-    let used = sizes.text + sizes.rodata + sizes.data + sizes.bss;
-    row("all", used);
-    row("left for the stack", CORE_MEMORY.saturating_sub(used));
-    println!("{table}");
-    match sizes.connections {
-        Some((count, bytes)) => {
-            println!("{count} connections on each core, {bytes} bytes of static memory for each")
+    let each = |what: fn(&Sizes) -> u64| -> Vec<_> {
+        images.iter().map(|(_, sizes)| Some(what(sizes))).collect()
+    };
+    row("text (code)", &each(|sizes| sizes.text));
+    row("rodata (constants)", &each(|sizes| sizes.rodata));
+    row("data (set at boot)", &each(|sizes| sizes.data));
+    row("bss (static memory)", &each(|sizes| sizes.bss));
+    for (index, (_, sizes)) in images.iter().enumerate() {
+        for (name, bytes) in sizes.largest.iter().take(4) {
+            let mut cells = vec![None; images.len()];
+            cells[index] = Some(*bytes);
+            row(&format!("  of it {name}"), &cells);
         }
-        None => println!(
-            "connections: the image does not say how many it holds (SLUICE_CONNECTIONS is not in it)"
-        ),
     }
+    row("all", &each(Sizes::used));
+    row(
+        "left for the stack",
+        &each(|sizes| CORE_MEMORY.saturating_sub(sizes.used())),
+    );
+    table
 }
 
 /// The last parts of a mangled path, near enough for people.
@@ -189,7 +236,7 @@ mod tests {
     #[test]
     fn a_mangled_name_shows_its_last_two_parts() {
         assert_eq!(
-            short_name("_ZN12sluice_image4main5CORES17h0123456789abcdefE"),
+            short_name("_ZN11sluice_data4main5CORES17h0123456789abcdefE"),
             "main::CORES"
         );
         assert_eq!(short_name("LOG_RING"), "LOG_RING");

@@ -41,7 +41,7 @@ enum Command {
         #[command(flatten)]
         options: VmOptions,
     },
-    /// Build the firmware image for the card's RV32 cores and print its sizes
+    /// Build the firmware for the card's RV32 cores and print the sizes of its images
     Build,
     /// Show the whole chain: a remote host does verified I/O through the card
     Demo(DemoOptions),

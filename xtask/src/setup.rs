@@ -13,7 +13,7 @@ pub const RISCV: &str = "riscv32imc-unknown-none-elf";
 /// A group of things that belong to one activity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
-    /// Compile the firmware image.
+    /// Compile the firmware images.
     Firmware,
     /// Verilator, yosys, PeakRDL, the Ibex sources.
     Hardware,

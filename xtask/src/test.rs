@@ -52,7 +52,7 @@ const STAGES: &[Stage] = &[
         run: stages::rtl_lint,
     },
     Stage {
-        name: "firmware image for RV32",
+        name: "firmware images for RV32",
         long: false,
         run: stages::firmware,
     },
@@ -62,7 +62,7 @@ const STAGES: &[Stage] = &[
         run: stages::clippy,
     },
     Stage {
-        name: "lint: clippy of the firmware image",
+        name: "lint: clippy of the firmware images",
         long: false,
         run: stages::clippy_image,
     },

@@ -9,6 +9,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod control;
 mod data;
 mod link;

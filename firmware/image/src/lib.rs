@@ -1,8 +1,9 @@
 //! What every program for the card's cores needs: boot, faults, the log and [`MmioHal`], the memory-mapped implementation
-//! of `sluice_hal::Hal`. The programs are in `bin/`: the firmware, and a self-test of core, engines and wiring.
+//! of `sluice_hal::Hal`. The programs are in `bin/`: the firmware of the control core, that of the data cores, and a
+//! self-test of core, engines and wiring that runs on all of them.
 //!
-//! A program defines `sluice_main` with [`entry!`]. All cores run the same program, each from its own memory, so every
-//! static exists once per core.
+//! A program defines `sluice_main` with [`entry!`]. Each core runs its program from its own memory, so every static exists
+//! once per core.
 #![no_std]
 
 mod arch;
@@ -46,6 +47,20 @@ pub fn prepare() -> MmioHal {
     log::init();
     arch::enable_events();
     MmioHal::new()
+}
+
+/// A core at work: one `poll` after the other. A `poll` that had nothing to do says for how many microseconds that will be so
+/// unless something comes in, and the core sleeps.
+pub fn run(mut hal: MmioHal, mut poll: impl FnMut(&mut MmioHal) -> Option<u32>) -> ! {
+    loop {
+        hal.take_events();
+        if let Some(at_most) = poll(&mut hal) {
+            report_lost();
+            if at_most > 0 {
+                hal.sleep(at_most);
+            }
+        }
+    }
 }
 
 /// Publishes that the firmware has failed, and stops this core.

@@ -84,7 +84,7 @@ pub struct QueueReady {
 pub struct Limits {
     /// I/O queues per controller, 1 to 63.
     pub io_queues: u16,
-    /// Entries per queue, 2 and up (MQES + 1).
+    /// Entries per queue over TCP, 2 and up (MQES + 1).
     pub queue_entries: u16,
     /// log2 of the largest transfer in 4 KiB pages (MDTS).
     pub mdts: u8,
@@ -92,8 +92,19 @@ pub struct Limits {
     pub in_capsule: u32,
     /// Most controller-to-host data of an admin command, bytes: what the caller's sink can hold.
     pub admin_data: u32,
+    /// Over RDMA.
+    pub rdma: RdmaLimits,
     /// Firmware revision, ASCII, space padded.
     pub firmware: [u8; 8],
+}
+
+/// What is different over RDMA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RdmaLimits {
+    /// Entries per queue, admin queues too, 32 and up: what the connection manager grants.
+    pub queue_entries: u16,
+    /// SGL descriptors of a command (MSDBD).
+    pub descriptors: u8,
 }
 
 impl Limits {
@@ -104,6 +115,10 @@ impl Limits {
         mdts: 5,
         in_capsule: 8192,
         admin_data: 128 << 10,
+        rdma: RdmaLimits {
+            queue_entries: 128,
+            descriptors: 4,
+        },
         firmware: *b"0.1.0   ",
     };
 

@@ -1,15 +1,16 @@
 //! What the host driver configures: ports, subsystems, namespaces, hosts, listeners, and SSDs that come and go.
 
 use crate::{
-    ANA_GROUPS, Action, MAX_NSID, NamespaceEntry, NamespaceUpdate, Outbox, Target,
+    ANA_GROUPS, Action, MAX_NSID, NamespaceEntry, NamespaceUpdate, Outbox, PORTS, Target,
     controller::{Controller, Life},
     target::Usage,
+    transport::Transport,
 };
 use core::mem::offset_of;
 use heapless::Vec;
 use sluice_wire::{
     fabrics::{self, NQN_MAX},
-    mgmt::{self, Event, NQN_SIZE, NamespaceConfig, PortConfig, SubsystemConfig},
+    mgmt::{self, Event, NQN_SIZE, NamespaceConfig, PortConfig, SubsystemConfig, transports},
     nvme::EventKind,
 };
 
@@ -41,8 +42,8 @@ pub(crate) struct Subsystem {
     pub serial: [u8; 20],
     pub model: [u8; 40],
     pub allow_any: bool,
-    /// Ports it is reachable at, one bit each.
-    pub listeners: u8,
+    /// Ports it is reachable at, two bits each: a mask of transports.
+    listeners: u8,
 }
 
 impl Subsystem {
@@ -53,6 +54,11 @@ impl Subsystem {
         allow_any: false,
         listeners: 0,
     };
+
+    /// It is reachable at this port over this transport.
+    pub(crate) fn listens(&self, port: usize, transport: Transport) -> bool {
+        listeners(port as u32, transport.bit()).is_some_and(|bit| self.listeners & bit != 0)
+    }
 
     pub(crate) fn exists(&self) -> bool {
         !self.nqn.is_empty()
@@ -111,6 +117,8 @@ pub(crate) struct Port {
     pub ipv6: [u8; 16],
     pub io_port: u16,
     pub discovery_port: u16,
+    /// 0: no RDMA.
+    pub rdma_port: u16,
     pub configured: bool,
 }
 
@@ -120,6 +128,7 @@ impl Port {
         ipv6: [0; 16],
         io_port: 0,
         discovery_port: 0,
+        rdma_port: 0,
         configured: false,
     };
 }
@@ -141,6 +150,7 @@ impl Target {
             ipv6: config.ipv6,
             io_port: config.io_port.get(),
             discovery_port: config.discovery_port.get(),
+            rdma_port: config.rdma_port.get(),
             configured: true,
         };
         self.discovery_changed(out);
@@ -331,24 +341,32 @@ impl Target {
         Ok(())
     }
 
-    /// Makes subsystem `index` reachable at `port`.
+    /// Makes subsystem `index` reachable at `port` over these [`transports`]. All of them (0) are those that the port has now and
+    /// those it gets later.
     ///
     /// # Errors
-    /// Port not configured, or reachable there already.
-    pub fn listener_add(&mut self, index: u32, port: u32, out: &mut dyn Outbox) -> Outcome {
+    /// Port not configured, or not for this transport; or reachable there already.
+    pub fn listener_add(
+        &mut self,
+        index: u32,
+        port: u32,
+        over: u32,
+        out: &mut dyn Outbox,
+    ) -> Outcome {
         let at = self.subsystem(index)?;
-        if !self
+        let bits = listeners(port, over).ok_or(mgmt::Status::BadIndex)?;
+        let place = self
             .ports
             .get(port as usize)
-            .ok_or(mgmt::Status::BadIndex)?
-            .configured
-        {
+            .ok_or(mgmt::Status::BadIndex)?;
+        let only_rdma = over == transports::RDMA;
+        if !place.configured || (only_rdma && place.rdma_port == 0) {
             return Err(mgmt::Status::Missing.into());
         }
-        if self.subsystems[at].listeners & 1 << port != 0 {
+        if self.subsystems[at].listeners & bits == bits {
             return Err(mgmt::Status::Exists.into());
         }
-        self.subsystems[at].listeners |= 1 << port;
+        self.subsystems[at].listeners |= bits;
         self.discovery_changed(out);
         Ok(())
     }
@@ -357,16 +375,19 @@ impl Target {
     ///
     /// # Errors
     /// It was not reachable there.
-    pub fn listener_remove(&mut self, index: u32, port: u32, out: &mut dyn Outbox) -> Outcome {
+    pub fn listener_remove(
+        &mut self,
+        index: u32,
+        port: u32,
+        over: u32,
+        out: &mut dyn Outbox,
+    ) -> Outcome {
         let at = self.subsystem(index)?;
-        let bit = u8::try_from(port)
-            .ok()
-            .and_then(|p| 1u8.checked_shl(p.into()))
-            .ok_or(mgmt::Status::BadIndex)?;
-        if self.subsystems[at].listeners & bit == 0 {
+        let bits = listeners(port, over).ok_or(mgmt::Status::BadIndex)?;
+        if self.subsystems[at].listeners & bits == 0 {
             return Err(mgmt::Status::Missing.into());
         }
-        self.subsystems[at].listeners &= !bit;
+        self.subsystems[at].listeners &= !bits;
         self.discovery_changed(out);
         Ok(())
     }
@@ -502,6 +523,17 @@ impl Target {
                 .any(|h| h.subsystems & 1 << at != 0 && h.nqn == host_nqn)
     }
 }
+
+/// The bits of a port's transports in a subsystem's listeners; `None` if there is no such port or transport.
+fn listeners(port: u32, over: u32) -> Option<u8> {
+    let over = if over == 0 { transports::ALL } else { over };
+    if over & !transports::ALL != 0 || port >= PORTS as u32 {
+        return None;
+    }
+    Some((over as u8) << (2 * port))
+}
+
+const _: () = assert!(2 * PORTS <= u8::BITS as usize);
 
 fn check_namespace(config: &NamespaceConfig) -> Result<NamespaceEntry, Refusal> {
     const KNOWN: u8 = NamespaceEntry::READ_ONLY

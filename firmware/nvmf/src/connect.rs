@@ -4,6 +4,7 @@ use crate::{
     Action, Outbox, QueueReady, Target,
     controller::{Controller, DISCOVERY, ErrorRecord, Life, capabilities, slot_of},
     target::{Failure, Reply},
+    transport::{Transport, Via},
 };
 use heapless::Vec;
 use sluice_hal::Micros;
@@ -24,6 +25,7 @@ struct Request<'a> {
     host_id: &'a [u8; 16],
     host_nqn: &'a [u8],
     subsystem: u8,
+    transport: Transport,
 }
 
 fn invalid<T>(what: InvalidParam) -> Result<T, Failure> {
@@ -71,10 +73,9 @@ impl Target {
         if connection.controller().is_some() {
             return Err(Status::COMMAND_SEQUENCE.no_retry().into());
         }
-        let (key, port, discovery_port) =
-            (connection.key, connection.port, connection.discovery_port);
+        let (key, port, via) = (connection.key, connection.port, connection.via());
         let command: &ConnectCommand = zerocopy::transmute_ref!(sqe.bytes());
-        let request = self.parse(command, data, port, discovery_port)?;
+        let request = self.parse(command, data, port, via)?;
         let slot = if request.qid == 0 {
             self.create(now, &request)?
         } else {
@@ -118,7 +119,7 @@ impl Target {
         command: &ConnectCommand,
         data: &'a [u8],
         port: u8,
-        discovery_port: bool,
+        via: Via,
     ) -> Result<Request<'a>, Failure> {
         if command.recfmt.get() != 0 {
             let status = Status::CONNECT_FORMAT.no_retry();
@@ -136,8 +137,22 @@ impl Target {
             return invalid(InvalidParam::QID);
         }
         let entries_z = command.sqsize_z.get();
-        if entries_z == 0 || entries_z > capabilities(&self.limits).mqes_z() {
+        if entries_z == 0 || entries_z > capabilities(&self.limits, via.transport()).mqes_z() {
             return invalid(InvalidParam::SQSIZE);
+        }
+        if let Via::Rdma {
+            qid: announced,
+            entries,
+        } = via
+        {
+            // The queue that the request for the queue pair spoke of. HSQSIZE is to be SQSIZE; a shorter queue cannot overrun
+            // the receives posted for it.
+            if qid != announced {
+                return invalid(InvalidParam::QID);
+            }
+            if entries_z >= entries {
+                return invalid(InvalidParam::SQSIZE);
+            }
         }
         if data.hostid == [0; 16] {
             return invalid(InvalidParam::HOSTID);
@@ -148,7 +163,7 @@ impl Target {
         let Ok(name) = fabrics::nqn(&data.subnqn) else {
             return invalid(InvalidParam::SUBNQN);
         };
-        let Some(subsystem) = self.reachable(name, port, discovery_port) else {
+        let Some(subsystem) = self.reachable(name, port, via) else {
             return invalid(InvalidParam::SUBNQN);
         };
         if subsystem != DISCOVERY && !self.allowed(usize::from(subsystem), host_nqn) {
@@ -163,23 +178,24 @@ impl Target {
             host_id: &data.hostid,
             host_nqn,
             subsystem,
+            transport: via.transport(),
         })
     }
 
-    /// The subsystem with this NQN, if it can be reached at this port.
-    fn reachable(&self, name: &[u8], port: u8, discovery_port: bool) -> Option<u8> {
+    /// The subsystem with this NQN, if it can be reached that way.
+    fn reachable(&self, name: &[u8], port: u8, via: Via) -> Option<u8> {
         if name == fabrics::DISCOVERY_NQN {
             return Some(DISCOVERY);
         }
-        let listens = |listeners: u8| {
-            1u8.checked_shl(port.into())
-                .is_some_and(|bit| listeners & bit != 0)
-        };
+        if via == (Via::Tcp { discovery: true }) {
+            return None;
+        }
+        let (port, transport) = (usize::from(port), via.transport());
         let found = self
             .subsystems
             .iter()
-            .position(|s| s.nqn == name && listens(s.listeners));
-        found.filter(|_| !discovery_port).map(|at| at as u8)
+            .position(|s| s.nqn == name && s.listens(port, transport));
+        found.map(|at| at as u8)
     }
 
     /// A new association for an admin queue.
@@ -205,6 +221,7 @@ impl Target {
             generation,
             subsystem: request.subsystem,
             slot: slot as u8,
+            transport: request.transport,
             host_id: *request.host_id,
             host_nqn,
             ..Controller::FREE
@@ -221,7 +238,8 @@ impl Target {
         else {
             return invalid(InvalidParam::CNTLID);
         };
-        if controller.subsystem != request.subsystem {
+        // All queues of an association come over one transport (Base, on associations).
+        if controller.subsystem != request.subsystem || controller.transport != request.transport {
             return invalid(InvalidParam::CNTLID);
         }
         if controller.host_nqn != request.host_nqn {

@@ -1,6 +1,9 @@
 //! One controller: properties, features, events, keep alive, error log (Base, sections 3.1, 3.9, 5.1).
 
-use crate::{Action, CONTROLLERS, ERROR_ENTRIES, EVENT_REQUESTS, Limits, Outbox, QueueKey};
+use crate::{
+    Action, CONTROLLERS, ERROR_ENTRIES, EVENT_REQUESTS, Limits, Outbox, QueueKey,
+    transport::Transport,
+};
 use heapless::Vec;
 use sluice_hal::Micros;
 use sluice_wire::{
@@ -70,6 +73,8 @@ pub(crate) struct Controller {
     pub generation: u16,
     pub subsystem: u8,
     pub slot: u8,
+    /// Of its admin queue, and so of all its queues.
+    pub transport: Transport,
     pub host_id: [u8; 16],
     pub host_nqn: Vec<u8, NQN_MAX, u8>,
     pub admin: QueueKey,
@@ -107,6 +112,7 @@ impl Controller {
         generation: 0,
         subsystem: 0,
         slot: 0,
+        transport: Transport::Tcp,
         host_id: [0; 16],
         host_nqn: Vec::new(),
         admin: QueueKey(0),
@@ -280,10 +286,10 @@ fn bit(kind: EventKind) -> u8 {
     1 << kind as u8
 }
 
-/// CAP of every controller. Becoming not ready waits for SSD commands in flight, hence 30 s.
-pub(crate) fn capabilities(limits: &Limits) -> Cap {
+/// CAP of every controller of a transport. Becoming not ready waits for SSD commands in flight, hence 30 s.
+pub(crate) fn capabilities(limits: &Limits, transport: Transport) -> Cap {
     let mut cap = Cap(0);
-    cap.set_mqes_z(limits.queue_entries.saturating_sub(1));
+    cap.set_mqes_z(transport.queue_entries(limits).saturating_sub(1));
     cap.set_cqr(true);
     cap.set_timeout(60);
     cap.set_css(0x41);

@@ -4,8 +4,9 @@
 //! stays the same.
 
 use crate::{
-    Target,
+    Limits, Target,
     config::{Port, Subsystem},
+    transport::Transport,
     window::Window,
 };
 use core::fmt::Write;
@@ -16,10 +17,10 @@ use sluice_wire::{
 };
 use zerocopy::{FromZeros, IntoBytes};
 
-/// TRTYPE TCP.
-const TCP: u8 = 3;
 /// TREQ: secure channel not required, SQ flow control may be disabled.
 const TREQ: u8 = 2 | 1 << 2;
+/// TSAS of RDMA: reliable connection, RoCEv2, RDMA_CM (NVMe RDMA Transport Specification, figure 3).
+const RDMA_TSAS: [u8; 3] = [1, 4, 1];
 /// EFLAGS: persistent connections to discovery controllers.
 const PERSISTENT: u16 = 1 << 1;
 
@@ -28,6 +29,7 @@ struct Record<'a> {
     port: usize,
     place: &'a Port,
     ipv6: bool,
+    transport: Transport,
     /// `None`: this discovery subsystem.
     subsystem: Option<&'a Subsystem>,
 }
@@ -48,19 +50,17 @@ impl Target {
             if window.full() {
                 break;
             }
-            fill(&mut entry, &record, self.limits.queue_entries);
+            fill(&mut entry, &record, &self.limits);
             window.put(entry.as_bytes());
         }
     }
 
-    /// Entries for the host of this controller: by port, then subsystem, then address family.
+    /// Entries for the host of this controller: by port, then subsystem, then address family, then transport.
     fn records(&self, slot: usize) -> impl Iterator<Item = Record<'_>> {
         let host: &[u8] = self.controllers.get(slot).map_or(&[], |c| &c.host_nqn);
         let ports = self.ports.iter().enumerate().filter(|(_, p)| p.configured);
         ports.flat_map(move |(port, place)| {
-            let mine = move |(at, s): &(usize, &Subsystem)| {
-                s.exists() && s.listeners & 1 << port != 0 && self.allowed(*at, host)
-            };
+            let mine = move |(at, s): &(usize, &Subsystem)| s.exists() && self.allowed(*at, host);
             let subsystems = self
                 .subsystems
                 .iter()
@@ -70,32 +70,53 @@ impl Target {
             core::iter::once(None)
                 .chain(subsystems)
                 .flat_map(move |subsystem| {
-                    let ipv4 = (place.ipv4 != [0; 4]).then_some(false);
-                    let ipv6 = (place.ipv6 != [0; 16]).then_some(true);
-                    ipv4.into_iter().chain(ipv6).map(move |ipv6| Record {
-                        port,
-                        place,
-                        ipv6,
-                        subsystem,
-                    })
+                    ways(place)
+                        .filter(move |(_, transport)| {
+                            subsystem.is_none_or(|s| s.listens(port, *transport))
+                        })
+                        .map(move |(ipv6, transport)| Record {
+                            port,
+                            place,
+                            ipv6,
+                            transport,
+                            subsystem,
+                        })
                 })
         })
     }
 }
 
-fn fill(entry: &mut DiscoveryEntry, record: &Record<'_>, queue_entries: u16) {
+/// The address families (IPv6 or not) and transports of a port.
+fn ways(port: &Port) -> impl Iterator<Item = (bool, Transport)> + use<> {
+    let families = [(port.ipv4 != [0; 4], false), (port.ipv6 != [0; 16], true)];
+    let rdma = port.rdma_port != 0;
+    families
+        .into_iter()
+        .filter(|(has, _)| *has)
+        .flat_map(|(_, ipv6)| Transport::ALL.map(|transport| (ipv6, transport)))
+        .filter(move |(_, transport)| rdma || *transport != Transport::Rdma)
+}
+
+fn fill(entry: &mut DiscoveryEntry, record: &Record<'_>, limits: &Limits) {
     entry.zero();
-    entry.trtype = TCP;
+    entry.trtype = record.transport.trtype();
     entry.adrfam = if record.ipv6 { 2 } else { 1 };
     entry.treq = TREQ;
     entry.portid.set(record.port as u16);
     entry.cntlid.set(CNTLID_DYNAMIC);
-    entry.asqsz.set(queue_entries);
+    entry.asqsz.set(record.transport.queue_entries(limits));
     entry.trsvcid = [b' '; 32];
     entry.traddr = [b' '; 256];
-    let (kind, name, service) = match record.subsystem {
+    let (kind, name, tcp_port) = match record.subsystem {
         Some(subsystem) => (2, &subsystem.nqn[..], record.place.io_port),
         None => (3, DISCOVERY_NQN, record.place.discovery_port),
+    };
+    let service = match record.transport {
+        Transport::Tcp => tcp_port,
+        Transport::Rdma => {
+            entry.tsas[..RDMA_TSAS.len()].copy_from_slice(&RDMA_TSAS);
+            record.place.rdma_port
+        }
     };
     entry.subtype = kind;
     entry.eflags.set(if record.subsystem.is_none() {

@@ -4,13 +4,13 @@
 
 use crate::{
     Action, DataSink, EVENT_REQUESTS, Limits, NamespaceTable, NamespaceUpdate, Outbox, QueueKey,
-    Target, Usage, io, transfer,
+    Target, Usage, Via, io, transfer,
 };
 use heapless::Vec;
 use sluice_hal::Micros;
 use sluice_wire::{
     fabrics::{ConnectData, DISCOVERY_NQN},
-    mgmt::{NQN_SIZE, NamespaceConfig, PortConfig, SubsystemConfig},
+    mgmt::{NQN_SIZE, NamespaceConfig, PortConfig, SubsystemConfig, transports},
     nvme::Sqe,
 };
 use zerocopy::{FromZeros, IntoBytes};
@@ -165,13 +165,14 @@ fn configure(target: &mut Target, world: &mut World) {
     let mut port = PortConfig::new_zeroed();
     port.ipv4 = [10, 0, 0, 2];
     port.ipv6 = [0xfd; 16];
+    port.rdma_port.set(4420);
     let _ok = target.port_set(0, &port, world);
     for (at, name) in (0..).zip(&NAMES[..2]) {
         let mut config = SubsystemConfig::new_zeroed();
         config.nqn[..name.len()].copy_from_slice(name);
         config.allow_any_host = 1 - at as u8;
         let _ok = target.subsystem_add(at, &config, world);
-        let _ok = target.listener_add(at, 0, world);
+        let _ok = target.listener_add(at, 0, transports::ALL, world);
     }
 }
 
@@ -196,7 +197,16 @@ fn step(
         (0..=2, _) if world.open.len() < 12 => {
             clock.next_key += 1;
             let key = QueueKey(clock.next_key);
-            if target.connection_opened(clock.now, key, u16::from(detail == 15), detail == 14) {
+            let via = match detail {
+                8..=11 => Via::Rdma {
+                    qid: u16::from(detail & 3),
+                    entries: 32,
+                },
+                _ => Via::Tcp {
+                    discovery: detail == 14,
+                },
+            };
+            if target.connection_opened(clock.now, key, u16::from(detail == 15), via) {
                 let _has_room = world.open.push(key);
             }
         }
@@ -247,8 +257,8 @@ fn reconfigure(what: u8, input: &mut Input<'_>, target: &mut Target, world: &mut
         2 => target.host_add(index, &host, world),
         3 => target.host_remove(index, &host, world),
         4 => target
-            .listener_remove(index, u32::from(number), world)
-            .and(target.listener_add(index, number_word, world)),
+            .listener_remove(index, u32::from(number), u32::from(which & 3), world)
+            .and(target.listener_add(index, number_word, u32::from(value & 3), world)),
         5 => {
             target.ssd_set(number & 3, value & 1 != 0, world);
             target.usage_set(

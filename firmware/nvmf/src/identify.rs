@@ -7,6 +7,7 @@ use crate::{
     controller::{Controller, DISCOVERY, KAS},
     property::VERSION,
     target::{Failure, Reply, refuse},
+    transport::Transport,
     window::Window,
 };
 use sluice_wire::{
@@ -130,7 +131,7 @@ impl Target {
         };
         fill_common(id, controller, &self.limits);
         match subsystem {
-            Some(subsystem) => fill_io(id, subsystem, oncs, &self.limits),
+            Some(subsystem) => fill_io(id, subsystem, oncs),
             None => {
                 id.cntrltype = 2;
                 id.dctype = 1;
@@ -168,15 +169,19 @@ fn fill_common(id: &mut IdentifyController, controller: &Controller, limits: &Li
     // Offsets into log pages.
     id.lpa = 1 << 2;
     id.kas.set(KAS);
-    id.maxcmd.set(limits.queue_entries);
-    // Any alignment, offset in the capsule, transport data block.
-    id.sgls.set(1 | 1 << 20 | 1 << 21);
+    id.maxcmd.set(controller.transport.queue_entries(limits));
+    // Any alignment and offset in the capsule, and what the transport has for data outside: its own data block, or keys.
+    let (data_block, descriptors) = match controller.transport {
+        Transport::Tcp => (1 << 21, 1),
+        Transport::Rdma => (1 << 2, limits.rdma.descriptors),
+    };
+    id.sgls.set(1 | 1 << 20 | data_block);
     id.ioccsz.set((64 + limits.in_capsule) / 16);
     id.iorcsz.set(1);
-    id.msdbd = 1;
+    id.msdbd = descriptors;
 }
 
-fn fill_io(id: &mut IdentifyController, subsystem: &Subsystem, oncs: u16, limits: &Limits) {
+fn fill_io(id: &mut IdentifyController, subsystem: &Subsystem, oncs: u16) {
     let mut notices = EventConfig(0);
     notices.set_namespace_changed(true);
     id.oaes.set(notices.0);
@@ -205,7 +210,6 @@ fn fill_io(id: &mut IdentifyController, subsystem: &Subsystem, oncs: u16, limits
     id.oncs.set(oncs);
     // Present, so that hosts flush; not for all namespaces at once.
     id.vwc = 1 | 2 << 1;
-    id.maxcmd.set(limits.queue_entries);
     // Disconnect of single I/O queues.
     id.ofcs.set(1);
     if let Some(name) = id.subnqn.get_mut(..subsystem.nqn.len()) {

@@ -30,13 +30,15 @@ pub mod replica;
 mod target;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod window;
 
-pub use action::{Action, DataSink, Limits, Outbox, QueueKey, QueueReady};
+pub use action::{Action, DataSink, Limits, Outbox, QueueKey, QueueReady, RdmaLimits};
 pub use admin::{Direction, Transfer, transfer};
 pub use config::Refusal;
 pub use replica::{NamespaceEntry, NamespaceTable, NamespaceUpdate};
 pub use target::{Target, Usage};
+pub use transport::Via;
 
 /// Subsystems on the card.
 pub const SUBSYSTEMS: usize = 8;

@@ -174,7 +174,7 @@ impl Target {
             entry.status.set(record.status.to_wire());
             entry.location.set(record.location);
             entry.nsid.set(record.nsid);
-            entry.trtype = 3;
+            entry.trtype = controller.transport.trtype();
             entry.command = [0, record.opcode];
             entry.version = 1;
             window.put(entry.as_bytes());

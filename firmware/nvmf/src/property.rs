@@ -60,13 +60,17 @@ impl Target {
             _ => return refuse(Status::INVALID_FIELD, 40),
         };
         let value = match (command.offset.get(), wide) {
-            (register::CAP, true) => capabilities(&self.limits).0,
+            (register::CAP, true) => capabilities(&self.limits, controller.transport).0,
             (register::VS, false) => VERSION.0.into(),
             (register::CC, false) => controller.cc.0.into(),
             (register::CSTS, false) => controller.csts.0.into(),
             (register::CRTO, false) => {
                 let mut crto = Crto(0);
-                crto.set_crwmt(capabilities(&self.limits).timeout().into());
+                crto.set_crwmt(
+                    capabilities(&self.limits, controller.transport)
+                        .timeout()
+                        .into(),
+                );
                 crto.0.into()
             }
             _ => return refuse(Status::INVALID_FIELD, 44),

@@ -5,6 +5,7 @@ use crate::{
     QueueKey, SUBSYSTEMS,
     config::{Host, Namespace, Port, Subsystem},
     controller::{Controller, ErrorRecord, Life},
+    transport::Via,
 };
 use heapless::Vec;
 use sluice_hal::Micros;
@@ -23,11 +24,14 @@ pub(crate) struct Connection {
     pub key: QueueKey,
     /// When it was opened, in units of 1,024 microseconds, wrapping.
     opened: u32,
+    /// Over RDMA from the start, over TCP when it is a queue.
     pub qid: u16,
+    /// Over RDMA the entries that the host has announced; 0 over TCP.
+    pub rdma_entries: u16,
     /// Slot of its controller, or [`NOBODY`].
     controller: u8,
     pub port: u8,
-    /// It came in on the port meant for discovery.
+    /// It came in on the TCP port meant for discovery.
     pub discovery_port: bool,
     closing: Closing,
 }
@@ -48,6 +52,19 @@ impl Connection {
 
     fn is_closing(&self) -> bool {
         self.closing != Closing::No
+    }
+
+    /// How it came.
+    pub(crate) fn via(&self) -> Via {
+        match self.rdma_entries {
+            0 => Via::Tcp {
+                discovery: self.discovery_port,
+            },
+            entries => Via::Rdma {
+                qid: self.qid,
+                entries,
+            },
+        }
     }
 
     pub(crate) fn attach(&mut self, slot: u8, qid: u16) {
@@ -192,16 +209,13 @@ impl Target {
         }
     }
 
-    /// A connection can carry capsules now. `port` is its port's number; `discovery_port`: it came in on the TCP port
-    /// for discovery, which serves nothing else. False: no room, close it.
+    /// A connection can carry capsules now. `port` is its port's number. False: no room, close it.
     #[must_use]
-    pub fn connection_opened(
-        &mut self,
-        now: Micros,
-        key: QueueKey,
-        port: u16,
-        discovery_port: bool,
-    ) -> bool {
+    pub fn connection_opened(&mut self, now: Micros, key: QueueKey, port: u16, via: Via) -> bool {
+        let (qid, rdma_entries) = match via {
+            Via::Tcp { .. } => (0, 0),
+            Via::Rdma { qid, entries } => (qid, entries.max(1)),
+        };
         let known = self.find(key).is_some();
         let (Ok(port), false) = (u8::try_from(port), known) else {
             return false;
@@ -210,10 +224,11 @@ impl Target {
         let connection = Connection {
             key,
             opened,
-            qid: 0,
+            qid,
+            rdma_entries,
             controller: NOBODY,
             port,
-            discovery_port,
+            discovery_port: via == Via::Tcp { discovery: true },
             closing: Closing::No,
         };
         self.wake_at(now.after(CONNECT_US));

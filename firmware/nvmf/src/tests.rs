@@ -7,8 +7,9 @@ mod io;
 mod keep_alive;
 mod linux;
 mod random;
+mod rdma;
 
-use crate::{Action, DataSink, Limits, NamespaceUpdate, Outbox, QueueKey, QueueReady, Target};
+use crate::{Action, DataSink, Limits, NamespaceUpdate, Outbox, QueueKey, QueueReady, Target, Via};
 use sluice_hal::Micros;
 use sluice_wire::{
     fabrics::{ConnectCommand, ConnectData, PropertyCommand},
@@ -30,6 +31,7 @@ const ID_B: [u8; 16] = [0x99; 16];
 const ENABLE: u32 = 0x0046_0061;
 const SHUTDOWN: u32 = 0x0046_4061;
 const RESET: u32 = 0x0046_0060;
+const TCP: Via = Via::Tcp { discovery: false };
 
 #[derive(Default)]
 struct Bytes(Vec<u8>);
@@ -142,16 +144,20 @@ impl Rig {
         target
             .namespace_add(0, &namespace(1), out)
             .expect("namespace");
-        target.listener_add(0, 0, out).expect("listener");
-        target.listener_add(1, 0, out).expect("listener");
+        target.listener_add(0, 0, 0, out).expect("listener");
+        target.listener_add(1, 0, 0, out).expect("listener");
         rig.out.0.clear();
         rig
     }
 
     fn open(&mut self) -> QueueKey {
+        self.open_via(TCP)
+    }
+
+    fn open_via(&mut self, via: Via) -> QueueKey {
         self.next_key += 1;
         let key = QueueKey(self.next_key);
-        assert!(self.target.connection_opened(self.now, key, 0, false));
+        assert!(self.target.connection_opened(self.now, key, 0, via));
         key
     }
 
@@ -216,7 +222,15 @@ impl Rig {
         &mut self,
         change: impl FnOnce(&mut ConnectCommand, &mut ConnectData),
     ) -> (QueueKey, u16) {
-        let key = self.open();
+        self.controller_via(TCP, change)
+    }
+
+    fn controller_via(
+        &mut self,
+        via: Via,
+        change: impl FnOnce(&mut ConnectCommand, &mut ConnectData),
+    ) -> (QueueKey, u16) {
+        let key = self.open_via(via);
         let cntlid = self.connect(key, 0, 0xffff, change).ok().result as u16;
         self.set_cc(key, ENABLE);
         assert!(self.csts(key).rdy());

@@ -84,14 +84,24 @@ pub enum Opcode {
     HostAdd = 0x24,
     /// Withdraws it.
     HostRemove = 0x25,
-    /// Makes subsystem `index` reachable at port `args[0]`.
+    /// Makes subsystem `index` reachable at port `args[0]` over the [`transports`] of `args[1]`.
     ListenerAdd = 0x26,
-    /// Withdraws it.
+    /// Withdraws it; other transports stay.
     ListenerRemove = 0x27,
     /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
     NextEvent = 0x31,
+}
+
+/// Transports of a listener, one bit each; 0 for all of them.
+pub mod transports {
+    /// NVMe/TCP.
+    pub const TCP: u32 = 1 << 0;
+    /// NVMe/RDMA.
+    pub const RDMA: u32 = 1 << 1;
+    /// All of them.
+    pub const ALL: u32 = TCP | RDMA;
 }
 
 /// How a command ended.

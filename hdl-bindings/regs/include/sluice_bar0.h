@@ -67,6 +67,8 @@
 /* Writing raises this MSI-X vector; for the firmware. */
 #define SLUICE_BAR0_IRQ_VECTOR_SHIFT 0
 #define SLUICE_BAR0_IRQ_VECTOR_MASK 0x1fu
+/* Load cores */
+#define SLUICE_BAR0_LOAD_CORES 0x38u
 /* Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0. */
 #define SLUICE_BAR0_SQ_BASE_LO 0x40u
 /* Submission queue, high. Bits 63:32. */

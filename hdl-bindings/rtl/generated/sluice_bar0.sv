@@ -82,6 +82,7 @@ module sluice_bar0 (
         logic LOAD_DATA;
         logic WATCHDOG;
         logic IRQ;
+        logic LOAD_CORES;
         logic SQ_BASE_LO;
         logic SQ_BASE_HI;
         logic CQ_BASE_LO;
@@ -158,6 +159,7 @@ module sluice_bar0 (
         decoded_reg_strb.LOAD_DATA = cpuif_req_masked & (cpuif_addr == 16'h2c);
         decoded_reg_strb.WATCHDOG = cpuif_req_masked & (cpuif_addr == 16'h30);
         decoded_reg_strb.IRQ = cpuif_req_masked & (cpuif_addr == 16'h34) & cpuif_req_is_wr;
+        decoded_reg_strb.LOAD_CORES = cpuif_req_masked & (cpuif_addr == 16'h38);
         decoded_reg_strb.SQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h40);
         decoded_reg_strb.SQ_BASE_HI = cpuif_req_masked & (cpuif_addr == 16'h44);
         decoded_reg_strb.CQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h48);
@@ -283,6 +285,12 @@ module sluice_bar0 (
                 logic load_next;
             } vector;
         } IRQ;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+            } cores;
+        } LOAD_CORES;
         struct {
             struct {
                 logic [31:0] next;
@@ -610,6 +618,11 @@ module sluice_bar0 (
                 logic [4:0] value;
             } vector;
         } IRQ;
+        struct {
+            struct {
+                logic [31:0] value;
+            } cores;
+        } LOAD_CORES;
         struct {
             struct {
                 logic [31:0] value;
@@ -988,6 +1001,29 @@ module sluice_bar0 (
     end
     assign hwif_out.IRQ.vector.value = field_storage.IRQ.vector.value;
     assign hwif_out.IRQ.vector.swmod = decoded_reg_strb.IRQ && decoded_req_is_wr && |(decoded_wr_biten[4:0]);
+    // Field: sluice_bar0.LOAD_CORES.cores
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.LOAD_CORES.cores.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.LOAD_CORES && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.LOAD_CORES.cores.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            load_next_c = '1;
+        end
+        field_combo.LOAD_CORES.cores.next = next_c;
+        field_combo.LOAD_CORES.cores.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.LOAD_CORES.cores.value <= 32'hffffffff;
+        end else begin
+            if(field_combo.LOAD_CORES.cores.load_next) begin
+                field_storage.LOAD_CORES.cores.value <= field_combo.LOAD_CORES.cores.next;
+            end
+        end
+    end
+    assign hwif_out.LOAD_CORES.cores.value = field_storage.LOAD_CORES.cores.value;
     // Field: sluice_bar0.SQ_BASE_LO.value
     always_comb begin
         automatic logic [31:0] next_c;
@@ -2158,6 +2194,9 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h30) begin
             readback_data_var[31:0] = field_storage.WATCHDOG.expired.value;
+        end
+        if(rd_mux_addr == 16'h38) begin
+            readback_data_var[31:0] = field_storage.LOAD_CORES.cores.value;
         end
         if(rd_mux_addr == 16'h40) begin
             readback_data_var[31:0] = field_storage.SQ_BASE_LO.value.value;

@@ -433,6 +433,14 @@ package sluice_bar0_pkg;
 
     typedef struct {
         logic [31:0] value;
+    } sluice_bar0__LOAD_CORES__cores__out_t;
+
+    typedef struct {
+        sluice_bar0__LOAD_CORES__cores__out_t cores;
+    } sluice_bar0__LOAD_CORES__out_t;
+
+    typedef struct {
+        logic [31:0] value;
     } sluice_bar0__SQ_BASE_LO__value__out_t;
 
     typedef struct {
@@ -574,6 +582,7 @@ package sluice_bar0_pkg;
         sluice_bar0__LOAD_DATA__out_t LOAD_DATA;
         sluice_bar0__WATCHDOG__out_t WATCHDOG;
         sluice_bar0__IRQ__out_t IRQ;
+        sluice_bar0__LOAD_CORES__out_t LOAD_CORES;
         sluice_bar0__SQ_BASE_LO__out_t SQ_BASE_LO;
         sluice_bar0__SQ_BASE_HI__out_t SQ_BASE_HI;
         sluice_bar0__CQ_BASE_LO__out_t CQ_BASE_LO;

@@ -63,7 +63,7 @@ public:
     template <class Uncore>
     void take(const Uncore& u, int i) {
         Vsluice_tile& t = *model;
-        const bool event = u.run_o != t.run_i || u.load_valid_o || u.bus_done_o[i] || u.bus_rvalid_o[i] || u.out_gnt_o[i] ||
+        const bool event = u.run_o != t.run_i || u.load_valid_o[i] || u.bus_done_o[i] || u.bus_rvalid_o[i] || u.out_gnt_o[i] ||
                            u.mail_refused_o[i] || u.sent_frame_o[i] || u.in_valid_o[i] || u.wake_o[i] || u.snooped_o[i] ||
                            u.host_event_o[i] || u.peek_o[i];
         if (u.sent_frame_o[i]) work.sent();
@@ -77,7 +77,7 @@ public:
         t.clocks_i = u.clocks_o;
         t.time_us_i = u.time_us_o;
         t.entropy_i = u.entropy_o;
-        t.load_valid_i = u.load_valid_o;
+        t.load_valid_i = u.load_valid_o[i];
         t.load_addr_i = u.load_addr_o;
         t.load_data_i = u.load_data_o;
         t.bus_done_i = u.bus_done_o[i];

@@ -347,8 +347,10 @@ impl<D: Device> Rig<D> {
         }
         // Only when all is there may hosts come.
         for (i, subsystem) in self.config.subsystems.iter().enumerate() {
-            for port in &subsystem.listeners {
-                self.card.add_listener(i as u32, *port as u32)?;
+            for listener in &subsystem.listeners {
+                let port = listener.port as u32;
+                self.card
+                    .add_listener(i as u32, port, listener.transports)?;
             }
         }
         Ok(())

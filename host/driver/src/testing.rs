@@ -12,6 +12,8 @@ use sluice_wire::mgmt::{CardInfo, Command, Completion, Event, Opcode, QueuePlace
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const TCM: u32 = 512 << 10;
+/// Cores of the card, the control core included.
+const CORES: usize = 3;
 const HOST: u64 = 0x1_0000_0000;
 
 /// What a fake card does and has seen. Shared by the device and the test.
@@ -25,7 +27,10 @@ struct State {
     registers: MemoryBar,
     /// Commands in order: opcode, index, first argument, data.
     seen: Vec<(Opcode, u32, u32, Vec<u8>)>,
-    loaded: Vec<u8>,
+    /// What was loaded into each core.
+    loaded: [Vec<u8>; CORES],
+    /// Words that may be loaded before the card takes no more.
+    load_limit: usize,
     boot_status: u32,
     refuse: Option<(Opcode, Status)>,
     silent: Option<Opcode>,
@@ -43,7 +48,8 @@ impl Default for FakeCard {
         let state = State {
             registers,
             seen: Vec::new(),
-            loaded: Vec::new(),
+            loaded: Default::default(),
+            load_limit: usize::MAX,
             boot_status: 1,
             refuse: None,
             silent: None,
@@ -60,6 +66,7 @@ impl Default for FakeCard {
         card.set(bar0::MAGIC_OFFSET, MAGIC);
         card.set(bar0::MAP_VERSION_OFFSET, MAP_VERSION);
         card.set(bar0::TCM_SIZE_OFFSET, TCM);
+        card.set(bar0::LOAD_CORES_OFFSET, u32::MAX);
         card
     }
 }
@@ -116,9 +123,14 @@ impl FakeCard {
         self.answer_listener();
     }
 
-    /// The firmware that was loaded.
+    /// From now on only this many words can be loaded.
+    pub fn stops_loading_after(&self, words: usize) {
+        self.state.borrow_mut().load_limit = words;
+    }
+
+    /// What was loaded into each core: the control core, then two data cores.
     #[must_use]
-    pub fn image(&self) -> Vec<u8> {
+    pub fn images(&self) -> [Vec<u8>; CORES] {
         self.state.borrow().loaded.clone()
     }
 
@@ -130,14 +142,7 @@ impl FakeCard {
 
     fn written(&self, offset: u32, value: u32) {
         match offset {
-            bar0::LOAD_ADDR_OFFSET => self.state.borrow_mut().loaded.clear(),
-            bar0::LOAD_DATA_OFFSET => {
-                self.state.borrow_mut().loaded.extend(value.to_le_bytes());
-                self.set(
-                    bar0::LOAD_ADDR_OFFSET,
-                    self.state.borrow().loaded.len() as u32 & 0xF_FFFF,
-                );
-            }
+            bar0::LOAD_DATA_OFFSET => self.load(value),
             bar0::CTRL_OFFSET => {
                 let status = if value & 1 != 0 {
                     self.state.borrow().boot_status
@@ -150,6 +155,25 @@ impl FakeCard {
             bar0::SQ_TAIL_OFFSET => self.run(value as u16),
             _ => {}
         }
+    }
+
+    fn load(&self, word: u32) {
+        let mut state = self.state.borrow_mut();
+        if state.load_limit == 0 {
+            return;
+        }
+        state.load_limit -= 1;
+        drop(state);
+        let at = self.get(bar0::LOAD_ADDR_OFFSET);
+        let cores = self.get(bar0::LOAD_CORES_OFFSET);
+        for (core, memory) in self.state.borrow_mut().loaded.iter_mut().enumerate() {
+            if cores >> core & 1 != 0 {
+                let end = at as usize + 4;
+                memory.resize(memory.len().max(end), 0);
+                memory[end - 4..end].copy_from_slice(&word.to_le_bytes());
+            }
+        }
+        self.set(bar0::LOAD_ADDR_OFFSET, (at + 4) & 0xF_FFFF);
     }
 
     fn run(&self, tail: u16) {
@@ -263,7 +287,7 @@ fn answer(opcode: Opcode, index: u32) -> (Vec<u8>, u32) {
         Opcode::Identify => {
             let mut info = CardInfo::new_zeroed();
             info.firmware[..4].copy_from_slice(b"fake");
-            info.cores.set(3);
+            info.cores.set(CORES as u16);
             for limit in [
                 &mut info.max_ssds,
                 &mut info.max_subsystems,

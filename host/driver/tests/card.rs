@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_driver::card::{Card, CardError, CardEvent, CardOptions};
+use sluice_driver::card::{Card, CardError, CardEvent, CardOptions, Firmware, ImageKind};
 use sluice_driver::testing::{FakeCard, FakeDevice};
 use sluice_regs::bar0_regs as bar0;
 use sluice_wire::mgmt::{Event, Opcode, PortConfig, Status};
@@ -10,8 +10,13 @@ use zerocopy::FromZeros;
 
 const PACKET_MEMORY: u64 = 0x12_0000_0000;
 
-fn boot(fake: &FakeCard, image: Option<&[u8]>) -> Result<Card<FakeDevice>, CardError> {
-    Card::boot(fake.device(PACKET_MEMORY), image, CardOptions::default())
+const FIRMWARE: Firmware<'_> = Firmware {
+    control: &[1, 2, 3, 4, 5],
+    data: &[6, 7, 8, 9],
+};
+
+fn boot(fake: &FakeCard, firmware: Option<Firmware<'_>>) -> Result<Card<FakeDevice>, CardError> {
+    Card::boot(fake.device(PACKET_MEMORY), firmware, CardOptions::default())
 }
 
 fn refusal(fake: &FakeCard) -> CardError {
@@ -19,10 +24,12 @@ fn refusal(fake: &FakeCard) -> CardError {
 }
 
 #[test]
-fn boot_loads_the_image_names_packet_memory_and_asks_what_the_firmware_can() {
+fn boot_loads_each_core_names_packet_memory_and_asks_what_the_firmware_can() {
     let fake = FakeCard::default();
-    let card = boot(&fake, Some(&[1, 2, 3, 4, 5])).expect("boots");
-    assert_eq!(fake.image(), [1, 2, 3, 4, 5, 0, 0, 0]);
+    let card = boot(&fake, Some(FIRMWARE)).expect("boots");
+    let [control, data, more_data] = fake.images();
+    assert_eq!(control, [1, 2, 3, 4, 5, 0, 0, 0]);
+    assert_eq!((data, more_data), (vec![6, 7, 8, 9], vec![6, 7, 8, 9]));
     assert_eq!(
         (card.info().firmware.as_str(), card.info().cores),
         ("fake", 3)
@@ -91,14 +98,43 @@ fn firmware_that_fails_or_never_gets_ready_is_reported_with_status_and_watchdogs
 }
 
 #[test]
-fn images_that_do_not_fit_are_refused() {
+fn images_that_do_not_fit_are_refused_by_name_before_anything_is_loaded() {
     let fake = FakeCard::default();
     for len in [0, (512 << 10) + 1] {
-        let error = boot(&fake, Some(&vec![0; len]))
-            .err()
-            .expect("does not fit");
+        let image = vec![0; len];
+        for wrong in [ImageKind::Control, ImageKind::Data] {
+            let firmware = match wrong {
+                ImageKind::Control => Firmware {
+                    control: &image,
+                    ..FIRMWARE
+                },
+                ImageKind::Data => Firmware {
+                    data: &image,
+                    ..FIRMWARE
+                },
+            };
+            let error = boot(&fake, Some(firmware)).err().expect("does not fit");
+            assert!(
+                matches!(error, CardError::ImageSize { kind, got, max: 0x8_0000, .. } if (kind, got) == (wrong, len))
+            );
+            let text = error.to_string();
+            let name = format!("the one for the {wrong} has {len};");
+            assert!(text.contains(&name), "{text}");
+        }
+    }
+    assert!(fake.images().iter().all(Vec::is_empty));
+}
+
+#[test]
+fn a_card_that_stops_taking_an_image_is_reported_with_the_image_and_the_place() {
+    let fake = FakeCard::default();
+    // The control core's image is two words.
+    for (words, stopped, place) in [(1, ImageKind::Control, 4), (2, ImageKind::Data, 0)] {
+        fake.stops_loading_after(words);
+        let error = boot(&fake, Some(FIRMWARE)).err().expect("cannot load");
         assert!(
-            matches!(error, CardError::ImageSize { got, max, .. } if got == len && max == 512 << 10)
+            matches!(error, CardError::Load { kind, got, .. } if (kind, got) == (stopped, place)),
+            "{error}"
         );
     }
 }
@@ -108,7 +144,7 @@ fn more_commands_than_entries_wrap_both_queues() {
     let fake = FakeCard::default();
     let mut card = boot(&fake, None).expect("boots");
     for i in 0..100 {
-        card.add_listener(i, 3).expect("taken");
+        card.add_listener(i, 3, 0).expect("taken");
     }
     let seen = fake.take();
     assert_eq!(seen[100], (Opcode::ListenerAdd, 99, 3, vec![]));

@@ -1,4 +1,4 @@
-//! The Verilated card: the RTL itself, running the RV32 image, behind [`CardModel`].
+//! The Verilated card: the RTL itself, running the RV32 images, behind [`CardModel`].
 //!
 //! Packets and frames become beats of 16 bytes on the way in and are put together again on the way out. The RTL has no
 //! PCIe link layer: what stands in front of it on a real board is the FPGA vendor's hard block.
@@ -17,7 +17,7 @@ use inbound::Inbound;
 use outbound::Outbound;
 use wire::{FromWire, ToWire};
 
-/// A Verilated card. The firmware is not in it yet: the host driver loads the image through BAR0, as on a real card.
+/// A Verilated card. The firmware is not in it yet: the host driver loads the images through BAR0, as on a real card.
 pub struct RtlCard {
     card: Card,
     inbound: Inbound,

@@ -10,8 +10,8 @@ use sluice_hal::Phase;
 use sluice_regs::bar0_regs;
 
 use super::lab::Lab;
-use super::profile;
 use super::server::{Server, ServerError, Setup};
+use super::{firmware, profile};
 use crate::initiator::{
     Config, ConnectConfig, HostError, Initiator, Transport, Workload, WorkloadConfig,
 };
@@ -34,6 +34,8 @@ const PHASES: [&str; 8] = [
 ];
 /// Clocks in which the card must answer while a host connects: 100 ms.
 const PATIENCE: u64 = 25_000_000;
+/// The core that is profiled: the first data core.
+const PROFILED: u32 = 1;
 /// Counters of the core window beyond the phases.
 const PAGE_ACCESSES: u32 = 8;
 const FRAME_LOADS: u32 = 9;
@@ -253,7 +255,7 @@ fn measure(setup: &Setup, case: &Case, profile: bool) -> Result<Row, BenchError>
     let controller = b.connect(&connect).map_err(fail)?;
     let ns = b.namespace(controller.admin, 1).map_err(fail)?;
     if profile {
-        drop(server.world.borrow_mut().card().take_profile(1));
+        drop(server.world.borrow_mut().card().take_profile(PROFILED));
     }
     let before = Counters::read(&server.world, setup.cores);
     let (clock, wall) = (server.world.borrow().now(), Instant::now());
@@ -320,13 +322,14 @@ fn by_function(
     world: &WorldHandle,
     name: &'static str,
 ) -> Result<Vec<profile::Spent>, BenchError> {
-    let counts = world.borrow_mut().card().take_profile(1);
+    let counts = world.borrow_mut().card().take_profile(PROFILED);
     let elf = setup
         .firmware
         .as_deref()
         .filter(|_| !counts.is_empty())
+        .map(|folder| firmware::elf(folder, PROFILED))
         .ok_or_else(|| BenchError::Profile(name, "only the Verilated card counts them".into()))?;
-    profile::by_function(elf, &counts).map_err(|reason| BenchError::Profile(name, reason))
+    profile::by_function(&elf, &counts).map_err(|reason| BenchError::Profile(name, reason))
 }
 
 /// The hardware's counters, summed over the cores.

@@ -1,15 +1,16 @@
-//! The firmware's ELF file as the flat image that the host driver loads.
+//! The firmware's ELF files as the flat images that the host driver loads.
 
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSegment};
+use sluice_driver::card;
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
     /// None was given.
     #[error(
-        "the Verilated card needs the firmware's ELF file (--firmware, or SLUICE_FIRMWARE): `cargo xtask` builds it"
+        "the Verilated card needs the folder with the firmware's ELF files (--firmware, or SLUICE_FIRMWARE): `cargo xtask` builds them"
     )]
     Missing,
     /// It cannot be read.
@@ -22,11 +23,46 @@ pub enum FirmwareError {
     },
 }
 
-/// Bytes of the cores' memory from address 0 on, up to the last byte that the file initialises.
-///
-/// # Errors
-/// [`FirmwareError`].
-pub fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {
+/// The ELF file of what core `core` runs, in the folder that `cargo xtask` builds the firmware into.
+#[must_use]
+pub fn elf(folder: &Path, core: u32) -> PathBuf {
+    folder.join(match core {
+        0 => "sluice-control",
+        _ => "sluice-data",
+    })
+}
+
+/// The flat images.
+#[derive(Clone, Debug)]
+pub struct Images {
+    control: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Images {
+    /// Reads the ELF files in `folder`.
+    ///
+    /// # Errors
+    /// [`FirmwareError`].
+    pub fn read(folder: &Path) -> Result<Self, FirmwareError> {
+        Ok(Self {
+            control: image(&elf(folder, 0))?,
+            data: image(&elf(folder, 1))?,
+        })
+    }
+
+    /// As the host driver takes them.
+    #[must_use]
+    pub fn as_firmware(&self) -> card::Firmware<'_> {
+        card::Firmware {
+            control: &self.control,
+            data: &self.data,
+        }
+    }
+}
+
+/// Bytes of a core's memory from address 0 on, up to the last byte that the file initialises.
+fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {
     let unreadable = |reason: String| FirmwareError::Unreadable {
         path: elf.into(),
         reason,
@@ -50,4 +86,20 @@ pub fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {
     }
     image.resize(image.len().next_multiple_of(4), 0);
     Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_file_is_named() {
+        let folder = Path::new("/nowhere");
+        let error = Images::read(folder).expect_err("no such folder");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("firmware /nowhere/sluice-control: "),
+            "{text}"
+        );
+    }
 }

@@ -1,4 +1,5 @@
-//! The cores' log: rings in packet memory, read through BAR2 as the host driver would, decoded with the firmware's ELF file.
+//! The cores' log: rings in packet memory, read through BAR2 as the host driver would, decoded with the ELF file of what
+//! the core runs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,7 +8,7 @@ use defmt_decoder::{DecodeError, Table};
 use sluice_hal::layout::{LOG_BASE, LOG_SIZE};
 use sluice_regs::bar0_regs;
 
-use super::firmware::FirmwareError;
+use super::firmware::{self, FirmwareError};
 use crate::world::{CARD_BAR0, CARD_BAR2, World};
 
 /// Bytes of frames in a ring: the header is two counts.
@@ -15,16 +16,17 @@ const DATA: u32 = LOG_SIZE - 8;
 /// Bytes per read of packet memory.
 const PIECE: u32 = 128;
 
-/// Reads all that core `core` has logged and nobody has read, as text.
+/// Reads all that core `core` has logged and nobody has read, as text; the firmware's ELF files are in `folder`.
 ///
 /// # Errors
-/// If the ELF file cannot be read or has no defmt table.
-pub fn read(world: &mut World, core: u32, elf: &Path) -> Result<String, FirmwareError> {
+/// If the core's ELF file cannot be read or has no defmt table.
+pub fn read(world: &mut World, core: u32, folder: &Path) -> Result<String, FirmwareError> {
+    let elf = firmware::elf(folder, core);
     let unreadable = |reason: String| FirmwareError::Unreadable {
-        path: elf.into(),
+        path: elf.clone(),
         reason,
     };
-    let bytes = std::fs::read(elf).map_err(|e| unreadable(e.to_string()))?;
+    let bytes = std::fs::read(&elf).map_err(|e| unreadable(e.to_string()))?;
     let table = Table::parse(&bytes).map_err(|e| unreadable(e.to_string()))?;
     let table = table.ok_or_else(|| unreadable("no .defmt section".into()))?;
     let mut decoder = table.new_stream_decoder();

@@ -6,8 +6,8 @@ use std::path::Path;
 /// A function, and the clocks that its own instructions took.
 pub type Spent = (String, u64);
 
-/// Sums `counts`, the clocks at each halfword of a core's memory, by the innermost function of the firmware's ELF file; the
-/// most expensive first.
+/// Sums `counts`, the clocks at each halfword of a core's memory, by the innermost function of the ELF file that the core
+/// runs; the most expensive first.
 ///
 /// # Errors
 /// In words, when the file has no usable debug information.

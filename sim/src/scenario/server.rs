@@ -30,7 +30,7 @@ pub struct Setup {
     pub cores: u32,
     /// Seed of everything random in card and SSDs.
     pub seed: u64,
-    /// The firmware's ELF file, for the Verilated card.
+    /// The folder with the firmware's ELF files, for the Verilated card.
     pub firmware: Option<PathBuf>,
     /// Configuration of ports, subsystems and namespaces; SSDs are those it names.
     pub config: Config,
@@ -91,7 +91,7 @@ pub enum ServerError {
     /// Something behind it did not.
     #[error(transparent)]
     Bringup(#[from] BringupError),
-    /// The firmware image.
+    /// The firmware's images.
     #[error(transparent)]
     Firmware(#[from] firmware::FirmwareError),
     /// A backing file of an SSD.
@@ -123,8 +123,8 @@ impl Server {
     /// # Errors
     /// [`ServerError`], the first thing that went wrong.
     pub fn start(setup: &Setup) -> Result<Self, ServerError> {
-        let image = match (&setup.firmware, setup.card) {
-            (Some(elf), CardKind::Rtl) => Some(firmware::image(elf)?),
+        let images = match (&setup.firmware, setup.card) {
+            (Some(folder), CardKind::Rtl) => Some(firmware::Images::read(folder)?),
             (None, CardKind::Rtl) => return Err(firmware::FirmwareError::Missing.into()),
             (_, CardKind::Functional) => None,
         };
@@ -144,7 +144,7 @@ impl Server {
         }
         let card = Card::boot(
             card_device(&world),
-            image.as_deref(),
+            images.as_ref().map(firmware::Images::as_firmware),
             CardOptions::default(),
         )?;
         let mut next = 0;
@@ -173,12 +173,12 @@ impl Server {
             .any(|ssd| ssd.borrow().next_event().is_some())
     }
 
-    /// What the cores have logged, decoded with the firmware's ELF file; `None` if that cannot be read.
-    pub fn log(&mut self, elf: &Path) -> Option<String> {
+    /// What the cores have logged, decoded with the ELF files in `firmware`; `None` if those cannot be read.
+    pub fn log(&mut self, firmware: &Path) -> Option<String> {
         let cores = u32::from(self.rig.card().info().cores);
         let mut world = self.world.borrow_mut();
         (0..cores)
-            .map(|core| super::log::read(&mut world, core, elf).ok())
+            .map(|core| super::log::read(&mut world, core, firmware).ok())
             .collect()
     }
 

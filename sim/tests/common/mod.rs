@@ -112,11 +112,10 @@ impl On {
 
     fn fill(&self, setup: &mut Setup) {
         if self.card == CardKind::Rtl {
-            let elf = std::env::var_os("SLUICE_FIRMWARE");
-            setup.firmware = Some(
-                elf.expect("SLUICE_FIRMWARE names the firmware's ELF file")
-                    .into(),
-            );
+            let folder = std::env::var_os("SLUICE_FIRMWARE");
+            let folder =
+                folder.expect("SLUICE_FIRMWARE names the folder with the firmware's ELF files");
+            setup.firmware = Some(folder.into());
         }
         for ssd in &mut setup.ssds {
             // Fast, but not so fast that commands never overlap.

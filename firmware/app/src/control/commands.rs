@@ -34,7 +34,7 @@ impl ControlCore {
         self.port.step = Step::Idle;
         let command = self.port.command;
         let index = command.index.get();
-        let arg = command.args[0].get();
+        let (arg, arg1) = (command.args[0].get(), command.args[1].get());
         let Ok(opcode) = Opcode::try_read_from_bytes(&[command.opcode]) else {
             return self.finish(Status::UnknownOpcode, 0, 0);
         };
@@ -78,11 +78,15 @@ impl ControlCore {
                 self.close(outcome);
             }
             Opcode::ListenerAdd => {
-                let outcome = self.target.listener_add(index, arg, &mut self.actions);
+                let outcome = self
+                    .target
+                    .listener_add(index, arg, arg1, &mut self.actions);
                 self.close(outcome);
             }
             Opcode::ListenerRemove => {
-                let outcome = self.target.listener_remove(index, arg, &mut self.actions);
+                let outcome = self
+                    .target
+                    .listener_remove(index, arg, arg1, &mut self.actions);
                 self.close(outcome);
             }
             Opcode::Counters => self.counters(index, hal),

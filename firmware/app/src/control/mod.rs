@@ -12,6 +12,8 @@ mod commands;
 mod host_queue;
 mod rdma;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use core::net::IpAddr;
 

@@ -6,7 +6,7 @@
 
 use sluice_hal::roce::{QPN_CORE_SHIFT, RoceJob, RoceRx};
 use sluice_hal::{Hal, Micros};
-use sluice_nvmf::QueueKey;
+use sluice_nvmf::Via;
 use sluice_rdma::nvme::{QueueLimits, QueueParams};
 use sluice_rdma::{
     Accept, Cm, CmConfig, CmEnd, CmEvent, CmId, Link, Open, Request, datagram, receive,
@@ -283,10 +283,11 @@ impl ControlCore {
             self.rdma.closed(order.core);
             return self.rdma.cm.reject(cm, CmStatus::NoResources);
         }
-        if !self.open_connection(QueueKey(key), &order.queue, hal) {
+        let QueueParams { qid, entries, .. } = order.queue;
+        if !self.open_connection(key, Via::Rdma { qid, entries }, hal) {
             return self.rdma.cm.reject(cm, CmStatus::NoResources);
         }
-        let crqsize = order.queue.entries;
+        let crqsize = entries;
         let accept = Accept { qpn, psn, crqsize };
         match self.rdma.cm.accept(self.now, cm, &accept) {
             Some(()) => self.rdma.accepted = self.rdma.accepted.wrapping_add(1),

@@ -2,8 +2,8 @@
 
 use sluice_hal::{Hal, Mail, Micros, PmAddr, layout};
 use sluice_net::HostConfig;
-use sluice_nvmf::{Action, DataSink, Limits, QueueKey};
-use sluice_rdma::nvme::QueueParams;
+use sluice_nvmf::{Action, DataSink, Limits, QueueKey, RdmaLimits, Via};
+use sluice_rdma::nvme::MAX_DESCRIPTORS;
 use sluice_wire::mgmt::PortConfig;
 use sluice_wire::nvme::Status;
 
@@ -18,6 +18,10 @@ pub const LIMITS: Limits = Limits {
     mdts: (limits::TRANSFER / layout::PAGE_SIZE).ilog2() as u8,
     in_capsule: limits::IN_CAPSULE,
     admin_data: limits::TRANSFER,
+    rdma: RdmaLimits {
+        queue_entries: limits::RDMA_QUEUE_ENTRIES,
+        descriptors: MAX_DESCRIPTORS as u8,
+    },
     firmware: *b"0.1.0   ",
 };
 
@@ -72,31 +76,19 @@ impl ControlCore {
     fn opened<H: Hal>(&mut self, key: u32, port: u16, hal: &mut H) {
         let discovery = port == self.discovery_port && port != self.io_port;
         self.rdma.opened(core_of(key));
-        if !self
-            .target
-            .connection_opened(self.now, QueueKey(key), 0, discovery)
-        {
-            self.refuse_connection(key, hal);
-        }
+        self.open_connection(key, Via::Tcp { discovery }, hal);
     }
 
-    /// A queue pair has become a connection. False if the target has no room for it.
-    pub(super) fn open_connection<H: Hal>(
-        &mut self,
-        key: QueueKey,
-        _queue: &QueueParams,
-        hal: &mut H,
-    ) -> bool {
-        let taken = self.target.connection_opened(self.now, key, 0, false);
+    /// Hands a connection to the target. False if it has no room; then the data core is to close it.
+    pub(super) fn open_connection<H: Hal>(&mut self, key: u32, via: Via, hal: &mut H) -> bool {
+        let taken = self
+            .target
+            .connection_opened(self.now, QueueKey(key), 0, via);
         if !taken {
-            self.refuse_connection(key.0, hal);
+            let mail = ToData::QueueClose { key, abort: true };
+            self.post(core_of(key), mail.encode(), hal);
         }
         taken
-    }
-
-    fn refuse_connection<H: Hal>(&mut self, key: u32, hal: &mut H) {
-        let mail = ToData::QueueClose { key, abort: true };
-        self.post(core_of(key), mail.encode(), hal);
     }
 
     fn closed(&mut self, key: u32) {

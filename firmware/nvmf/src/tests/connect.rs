@@ -186,7 +186,8 @@ fn a_subsystem_is_reached_only_at_its_ports_and_not_at_the_discovery_port() {
     let mut rig = Rig::new();
     for (port, discovery) in [(1, false), (0, true), (200, false)] {
         let key = QueueKey(port.into());
-        assert!(rig.target.connection_opened(rig.now, key, port, discovery));
+        let via = Via::Tcp { discovery };
+        assert!(rig.target.connection_opened(rig.now, key, port, via));
         let answer = rig.connect(key, 0, 0xffff, |_, _| {});
         assert_eq!(
             (answer.status, answer.result),
@@ -224,20 +225,20 @@ fn the_65th_association_is_refused_as_busy_and_harms_nobody() {
 fn connections_beyond_the_table_are_refused() {
     let mut rig = Rig::new();
     for n in 0..CONNECTIONS as u32 {
-        assert!(rig.target.connection_opened(rig.now, QueueKey(n), 0, false));
+        assert!(rig.target.connection_opened(rig.now, QueueKey(n), 0, TCP));
     }
     assert!(
         !rig.target
-            .connection_opened(rig.now, QueueKey(9999), 0, false)
+            .connection_opened(rig.now, QueueKey(9999), 0, TCP)
     );
     assert!(
-        !rig.target.connection_opened(rig.now, QueueKey(5), 0, false),
+        !rig.target.connection_opened(rig.now, QueueKey(5), 0, TCP),
         "a key is used once"
     );
     rig.close(QueueKey(3));
     assert!(
         rig.target
-            .connection_opened(rig.now, QueueKey(9999), 0, false)
+            .connection_opened(rig.now, QueueKey(9999), 0, TCP)
     );
 }
 

@@ -76,7 +76,7 @@ fn both_address_families_and_all_ports_are_listed() {
     port.discovery_port.set(8009);
     let Rig { target, out, .. } = &mut rig;
     target.port_set(1, &port, out).expect("port");
-    target.listener_add(0, 1, out).expect("listener");
+    target.listener_add(0, 1, 0, out).expect("listener");
     let key = discovery(&mut rig, HOST_A);
     let log = rig.log(key, 0x70, 0, 1024 * 7, true).ok().data;
     assert_eq!(word(&log, 8), 6);
@@ -126,10 +126,14 @@ fn every_change_moves_the_generation_and_tells_hosts_that_wait() {
         },
         |r| {
             r.target
-                .listener_remove(1, 0, &mut r.out)
+                .listener_remove(1, 0, 0, &mut r.out)
                 .expect("listener")
         },
-        |r| r.target.listener_add(1, 0, &mut r.out).expect("listener"),
+        |r| {
+            r.target
+                .listener_add(1, 0, 0, &mut r.out)
+                .expect("listener")
+        },
         |r| {
             r.target
                 .host_remove(1, &nqn_field(HOST_A), &mut r.out)
@@ -162,7 +166,7 @@ fn a_change_while_no_request_waits_is_told_later() {
     let mut rig = Rig::new();
     let key = discovery(&mut rig, HOST_A);
     let Rig { target, out, .. } = &mut rig;
-    target.listener_remove(1, 0, out).expect("listener");
+    target.listener_remove(1, 0, 0, out).expect("listener");
     assert_eq!(
         rig.request_event(key, 7).expect("at once").result,
         0x0070_f002

@@ -405,15 +405,15 @@ fn configuration_mistakes_are_named() {
         mgmt::Status::Missing
     );
     assert_eq!(
-        status(target.listener_add(0, 3, out)),
+        status(target.listener_add(0, 3, 0, out)),
         mgmt::Status::Missing
     );
     assert_eq!(
-        status(target.listener_remove(0, 3, out)),
+        status(target.listener_remove(0, 3, 0, out)),
         mgmt::Status::Missing
     );
     assert_eq!(
-        status(target.listener_remove(0, u32::MAX, out)),
+        status(target.listener_remove(0, u32::MAX, 0, out)),
         mgmt::Status::BadIndex
     );
     assert_eq!(

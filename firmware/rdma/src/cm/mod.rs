@@ -239,16 +239,16 @@ impl<const CONNS: usize> Cm<CONNS> {
         self.conns.iter().filter(|c| c.state != State::Free).count()
     }
 
-    /// A datagram would be taken now: no events wait that would be in its way.
+    /// A datagram would be taken now, and answered: neither events nor answers wait that would be in its way.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.events.is_full()
+        !self.events.is_full() && !self.answers.is_full()
     }
 
     /// Takes a datagram. `random` makes the communication id of a new connection. Nothing is taken while events wait that
     /// would have no place behind them; the peer sends again.
     pub fn input(&mut self, now: Micros, packet: &CmPacket<'_>, random: impl FnMut() -> u32) {
-        let Some(message) = Message::of(packet.mad).filter(|_| self.has_room()) else {
+        let Some(message) = Message::of(packet.mad).filter(|_| !self.events.is_full()) else {
             self.stats.ignored += 1;
             return;
         };

@@ -85,7 +85,7 @@ pub struct ErrorEntry {
     pub nsid: U32,
     /// Vendor page.
     pub vendor: u8,
-    /// TRTYPE: 3 TCP.
+    /// TRTYPE: 1 RDMA, 3 TCP.
     pub trtype: u8,
     /// CSI, opcode.
     pub command: [u8; 2],
@@ -253,7 +253,7 @@ pub struct DiscoveryEntry {
     pub eflags: U16,
     /// Zero.
     pub reserved12: [u8; 20],
-    /// TCP port in decimal.
+    /// Port in decimal.
     pub trsvcid: [u8; 32],
     /// Zero.
     pub reserved64: [u8; 192],
@@ -261,7 +261,7 @@ pub struct DiscoveryEntry {
     pub subnqn: [u8; 256],
     /// IP address as text.
     pub traddr: [u8; 256],
-    /// TCP: byte 0 SECTYPE (0 none).
+    /// TCP: byte 0 SECTYPE (0 none). RDMA: bytes 0 RDMA_QPTYPE, 1 RDMA_PRTYPE, 2 RDMA_CMS, 9:8 RDMA_PKEY.
     pub tsas: [u8; 256],
 }
 const _: () = assert!(size_of::<DiscoveryEntry>() == 1024);

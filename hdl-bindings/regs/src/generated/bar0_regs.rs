@@ -32,6 +32,8 @@ pub const LOAD_DATA_OFFSET: u32 = 0x2c;
 pub const WATCHDOG_OFFSET: u32 = 0x30;
 /// Byte offset of `IRQ`: raise interrupt.
 pub const IRQ_OFFSET: u32 = 0x34;
+/// Byte offset of `LOAD_CORES`: load cores.
+pub const LOAD_CORES_OFFSET: u32 = 0x38;
 /// Byte offset of `SQ_BASE_LO`: submission queue, low.
 pub const SQ_BASE_LO_OFFSET: u32 = 0x40;
 /// Byte offset of `SQ_BASE_HI`: submission queue, high.
@@ -386,7 +388,9 @@ pub struct Block {
     pub watchdog: RW<u32>,
     /// Raise interrupt
     pub irq: WO<Irq>,
-    _gap1: [u32; 2],
+    /// Load cores
+    pub load_cores: RW<u32>,
+    _gap1: [u32; 1],
     /// Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0.
     pub sq_base_lo: RW<u32>,
     /// Submission queue, high. Bits 63:32.
@@ -501,6 +505,7 @@ const _: () = assert!(offset_of!(Block, load_addr) == 0x28);
 const _: () = assert!(offset_of!(Block, load_data) == 0x2c);
 const _: () = assert!(offset_of!(Block, watchdog) == 0x30);
 const _: () = assert!(offset_of!(Block, irq) == 0x34);
+const _: () = assert!(offset_of!(Block, load_cores) == 0x38);
 const _: () = assert!(offset_of!(Block, sq_base_lo) == 0x40);
 const _: () = assert!(offset_of!(Block, sq_base_hi) == 0x44);
 const _: () = assert!(offset_of!(Block, cq_base_lo) == 0x48);

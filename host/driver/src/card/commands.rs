@@ -196,20 +196,30 @@ impl<D: Device> Card<D> {
         self.send(Opcode::HostRemove, subsystem, &nqn_field(nqn))
     }
 
-    /// Makes a subsystem reachable at a port.
+    /// Makes a subsystem reachable at a port, over these [`transports`](sluice_wire::mgmt::transports) (0: all).
     ///
     /// # Errors
     /// [`CardError`].
-    pub fn add_listener(&mut self, subsystem: u32, port: u32) -> Result<(), CardError> {
-        self.with_args(Opcode::ListenerAdd, subsystem, &[port])
+    pub fn add_listener(
+        &mut self,
+        subsystem: u32,
+        port: u32,
+        transports: u32,
+    ) -> Result<(), CardError> {
+        self.with_args(Opcode::ListenerAdd, subsystem, &[port, transports])
     }
 
-    /// Withdraws it.
+    /// Withdraws it; other transports stay.
     ///
     /// # Errors
     /// [`CardError`].
-    pub fn remove_listener(&mut self, subsystem: u32, port: u32) -> Result<(), CardError> {
-        self.with_args(Opcode::ListenerRemove, subsystem, &[port])
+    pub fn remove_listener(
+        &mut self,
+        subsystem: u32,
+        port: u32,
+        transports: u32,
+    ) -> Result<(), CardError> {
+        self.with_args(Opcode::ListenerRemove, subsystem, &[port, transports])
     }
 
     /// What the control core has counted.

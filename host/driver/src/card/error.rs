@@ -5,6 +5,8 @@ use std::time::Duration;
 use sluice_device::{BarError, DmaError, IrqError};
 use sluice_wire::mgmt::{Opcode, Status};
 
+use super::ImageKind;
+
 /// A card that did not do as it should.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CardError {
@@ -38,13 +40,15 @@ pub enum CardError {
         /// The card's.
         got: u32,
     },
-    /// The image does not fit.
+    /// An image does not fit.
     #[error(
-        "{name}: firmware image of 1 to {max} bytes wanted, this one has {got}; was it built for this card?"
+        "{name}: firmware image of 1 to {max} bytes wanted, the one for the {kind} has {got}; was it built for this card?"
     )]
     ImageSize {
         /// The device.
         name: String,
+        /// Which image.
+        kind: ImageKind,
         /// Its size.
         got: usize,
         /// A core's memory.
@@ -52,11 +56,13 @@ pub enum CardError {
     },
     /// Loading stopped somewhere.
     #[error(
-        "{name}: the load address should have reached {want:#x}, but is {got:#x}; reset the card and try again"
+        "{name}: loading the image for the {kind}, the load address should have reached {want:#x}, but is {got:#x}; reset the card and try again"
     )]
     Load {
         /// The device.
         name: String,
+        /// Which image.
+        kind: ImageKind,
         /// End of the image.
         want: usize,
         /// `LOAD_ADDR`.
@@ -76,7 +82,7 @@ pub enum CardError {
     },
     /// The firmware does not get ready.
     #[error(
-        "{name}: waited {limit:?} for firmware status 1 (ready), but it is {status} (watchdogs expired: {watchdogs:#x}); is the image right for this card?"
+        "{name}: waited {limit:?} for firmware status 1 (ready), but it is {status} (watchdogs expired: {watchdogs:#x}); are the images right for this card?"
     )]
     NotReady {
         /// The device.

@@ -1,8 +1,10 @@
 //! The card as the host driver uses it: identify, load firmware, release the cores, talk to the control core.
+//! The firmware is opaque here: two images, loaded as they are.
 //! The registers are those of `sluice-regs`, the commands those of `sluice_wire::mgmt`.
 
 mod commands;
 mod error;
+mod load;
 mod queue;
 
 use std::time::Duration;
@@ -14,6 +16,7 @@ use sluice_wire::mgmt::CardInfo;
 pub use commands::Info;
 pub(crate) use commands::nqn_field;
 pub use error::CardError;
+pub use load::{Firmware, ImageKind};
 pub use queue::CardEvent;
 
 use queue::HostQueuePair;
@@ -54,18 +57,22 @@ pub struct Card<D: Device> {
 }
 
 impl<D: Device> Card<D> {
-    /// Resets the card, loads `image` into every core's memory (`None`: the firmware is there already), releases the
-    /// cores and waits until they are ready.
+    /// Resets the card, loads `firmware` into the cores' memories (`None`: it is there already), releases the cores and
+    /// waits until they are ready.
     ///
     /// # Errors
     /// [`CardError`] says what was wanted and what came.
-    pub fn boot(device: D, image: Option<&[u8]>, options: CardOptions) -> Result<Self, CardError> {
+    pub fn boot(
+        device: D,
+        firmware: Option<Firmware<'_>>,
+        options: CardOptions,
+    ) -> Result<Self, CardError> {
         identify(&device)?;
         let bar = device.bar(0)?;
         bar.write32(bar0::CTRL_OFFSET.into(), 0)?;
         bar.write32(bar0::CTRL_OFFSET.into(), SOFT_RESET)?;
-        if let Some(image) = image {
-            load(&device, image)?;
+        if let Some(firmware) = firmware {
+            load::load(&device, firmware)?;
         }
         if options.interrupts {
             device.irq().enable(2)?;
@@ -172,36 +179,6 @@ fn identify<D: Device>(device: &D) -> Result<(), CardError> {
             name,
             want: MAP_VERSION,
             got: version,
-        });
-    }
-    Ok(())
-}
-
-/// Writes the image word by word; the address advances by itself.
-fn load<D: Device>(device: &D, image: &[u8]) -> Result<(), CardError> {
-    let bar = device.bar(0)?;
-    let room = bar.read32(bar0::TCM_SIZE_OFFSET.into())? as usize;
-    if image.is_empty() || image.len() > room {
-        return Err(CardError::ImageSize {
-            name: device.name().into(),
-            got: image.len(),
-            max: room,
-        });
-    }
-    bar.write32(bar0::LOAD_ADDR_OFFSET.into(), 0)?;
-    for chunk in image.chunks(4) {
-        let mut word = [0; 4];
-        word[..chunk.len()].copy_from_slice(chunk);
-        bar.write32(bar0::LOAD_DATA_OFFSET.into(), u32::from_le_bytes(word))?;
-    }
-    let want = image.len().next_multiple_of(4);
-    let got = bar.read32(bar0::LOAD_ADDR_OFFSET.into())? as usize;
-    // The address register has 20 bits, the memory may fill them.
-    if got != want & 0xF_FFFF {
-        return Err(CardError::Load {
-            name: device.name().into(),
-            want,
-            got,
         });
     }
     Ok(())

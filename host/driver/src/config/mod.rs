@@ -17,7 +17,7 @@ mod tests;
 use std::path::Path;
 
 pub use error::{ConfigError, Problem};
-pub use model::{Config, Namespace, Port, SsdSpec, Subsystem};
+pub use model::{Config, Listener, Namespace, Port, SsdSpec, Subsystem};
 pub use place::Placed;
 
 use locate::Key;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 
+use sluice_wire::mgmt::transports;
+
 use super::error::Problem;
 use super::locate::Key;
 use super::raw;
@@ -75,10 +77,19 @@ pub struct Subsystem {
     pub allow_any_host: bool,
     /// NQNs of hosts that may.
     pub hosts: Vec<String>,
-    /// Indices of ports; all if none were given.
-    pub listeners: Vec<usize>,
+    /// Where it is reachable: at all ports over all transports if nothing was said.
+    pub listeners: Vec<Listener>,
     /// Namespaces.
     pub namespaces: Vec<Namespace>,
+}
+
+/// A port, and the transports over which a subsystem is reachable at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Index of the port.
+    pub port: usize,
+    /// A mask of [`transports`]; 0 for all that the port has.
+    pub transports: u32,
 }
 
 /// A namespace.
@@ -136,6 +147,7 @@ pub(super) fn check(file: raw::File) -> Found<Parts> {
     unique(pci, each("ssds"), "pci")?;
     let names = Names {
         ports: ports.iter().map(|p| p.name.clone()).collect(),
+        rdma: ports.iter().map(|p| p.rdma_port != 0).collect(),
         ssds: ssds.iter().map(|s| s.name.clone()).collect(),
     };
     let subsystems = all(file.subsystems, each("subsystems"), |key, _, raw| {
@@ -151,6 +163,8 @@ pub(super) fn check(file: raw::File) -> Found<Parts> {
 
 struct Names {
     ports: Vec<String>,
+    /// Those with NVMe/RDMA, by index.
+    rdma: Vec<bool>,
     ssds: Vec<String>,
 }
 
@@ -259,19 +273,12 @@ fn subsystem(key: &Key, raw: raw::Subsystem, names: &Names) -> Found<Subsystem> 
         let want = "allow_any_host = true, or hosts with at least one NQN";
         return Err((key.clone(), Problem::value(want, "neither")));
     }
-    let listeners = match raw.listeners {
-        None => (0..names.ports.len()).collect(),
-        Some(list) => list
-            .iter()
-            .enumerate()
-            .map(|(i, l)| {
-                find("port", l, &names.ports).map_err(|p| (key.name("listeners").index(i), p))
-            })
-            .collect::<Found<Vec<_>>>()?,
-    };
     let element = |list: &'static str| move |i: usize| key.name(list).index(i);
+    let listeners = match raw.listeners {
+        None => (0..names.ports.len()).map(Listener::all).collect(),
+        Some(list) => listeners(&list, names, element("listeners"))?,
+    };
     unique_elements(&hosts, element("hosts"))?;
-    unique_elements(&listeners, element("listeners"))?;
     let at = element("namespaces");
     let namespaces = all(raw.namespaces, at, |key, _, ns| {
         namespace(key, ns, &raw.nqn, names)
@@ -287,6 +294,63 @@ fn subsystem(key: &Key, raw: raw::Subsystem, names: &Names) -> Found<Subsystem> 
         listeners,
         namespaces,
     })
+}
+
+impl Listener {
+    /// All transports of a port.
+    const fn all(port: usize) -> Self {
+        Self {
+            port,
+            transports: 0,
+        }
+    }
+
+    /// From `port`, `port/tcp` or `port/rdma`. A port's whole name comes first, since it may have a slash in it.
+    fn parse(text: &str, names: &Names) -> Result<Self, Problem> {
+        let named = |name| find("port", name, &names.ports);
+        let whole = named(text);
+        let (false, Some((name, transport))) = (whole.is_ok(), text.rsplit_once('/')) else {
+            return whole.map(Self::all);
+        };
+        let port = named(name)?;
+        let transports = match transport {
+            "tcp" => transports::TCP,
+            "rdma" if names.rdma.get(port) == Some(&true) => transports::RDMA,
+            "rdma" => {
+                let want = format!("a port with NVMe/RDMA (the rdma_port of {name} is 0)");
+                return Err(Problem::value(want, text));
+            }
+            _ => {
+                let want = format!("{name}, {name}/tcp or {name}/rdma");
+                return Err(Problem::value(want, text));
+            }
+        };
+        Ok(Self { port, transports })
+    }
+
+    /// The transports, none left out.
+    const fn mask(self) -> u32 {
+        if self.transports == 0 {
+            transports::ALL
+        } else {
+            self.transports
+        }
+    }
+}
+
+/// No transport of a port is named twice.
+fn listeners(list: &[String], names: &Names, key: impl Fn(usize) -> Key) -> Found<Vec<Listener>> {
+    let mut all: Vec<Listener> = Vec::new();
+    for (i, text) in list.iter().enumerate() {
+        let listener = Listener::parse(text, names).map_err(|p| (key(i), p))?;
+        let same = |l: &Listener| l.port == listener.port && l.mask() & listener.mask() != 0;
+        if let Some(first) = all.iter().position(same) {
+            let (got, by) = (text.clone(), key(first).to_string());
+            return Err((key(i), Problem::Duplicate { got, by }));
+        }
+        all.push(listener);
+    }
+    Ok(all)
 }
 
 fn unique_elements<T: Eq + Hash + Display>(list: &[T], key: impl Fn(usize) -> Key) -> Found<()> {

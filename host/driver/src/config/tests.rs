@@ -1,6 +1,6 @@
 //! Configurations right and wrong: each rule has a file that breaks it, and the message is compared.
 
-use super::{Config, Format, Source};
+use super::{Config, Format, Listener, Source};
 use crate::card::Info;
 use crate::nvme::{SsdInfo, SsdNamespace};
 
@@ -41,6 +41,12 @@ serial = "S1"
 hosts = ["nqn.2026-01.org.example:host1"]
 listeners = ["p0"]
 "#;
+
+/// All that the first port has.
+const AT_P0: Listener = Listener {
+    port: 0,
+    transports: 0,
+};
 
 fn parse(text: &str) -> Result<Config, super::ConfigError> {
     Config::parse(Source {
@@ -98,6 +104,7 @@ fn a_good_file_means_what_it_says_and_fills_in_the_rest() {
         (port.mtu, port.vlan, port.io_port, port.discovery_port),
         (9000, 12, 4420, 8009)
     );
+    assert_eq!(port.rdma_port, 4420);
     assert_eq!(config.ssds[1].name, "ssd1");
     let first = &config.subsystems[0];
     assert_eq!(
@@ -106,7 +113,7 @@ fn a_good_file_means_what_it_says_and_fills_in_the_rest() {
             first.model.as_str(),
             first.serial.len()
         ),
-        (&[0][..], "Sluice", 20)
+        (&[AT_P0][..], "Sluice", 20)
     );
     assert_eq!(
         (first.namespaces[1].ssd, first.namespaces[1].blocks),
@@ -266,13 +273,69 @@ fn every_rule_names_file_line_column_key_and_what_came() {
         (
             "[\"p0\"]",
             "[\"p0\", \"p0\"]",
-            "subsystems[1].listeners[1]: 0 is used already by",
+            "subsystems[1].listeners[1]: p0 is used already by subsystems[1].listeners[0]",
+        ),
+        (
+            "[\"p0\"]",
+            "[\"p0/tcp\", \"p0\"]",
+            "subsystems[1].listeners[1]: p0 is used already by subsystems[1].listeners[0]",
+        ),
+        (
+            "[\"p0\"]",
+            "[\"p0/iwarp\"]",
+            "subsystems[1].listeners[0]: p0, p0/tcp or p0/rdma wanted, \"p0/iwarp\" came",
+        ),
+        (
+            "[\"p0\"]",
+            "[\"p9/rdma\"]",
+            "subsystems[1].listeners[0]: there is no port named \"p9\"; there are: p0",
+        ),
+        (
+            "vlan = 12",
+            "rdma_port = 65536",
+            "ports[0].rdma_port: 0 to 65535 wanted, 65536 came",
         ),
     ];
     for (from, to, want) in cases {
         let text = broken(from, to);
         assert!(text.contains(want), "{to}:\n got {text}\nwant {want}");
     }
+}
+
+#[test]
+fn a_listener_names_a_port_and_maybe_one_transport() {
+    use sluice_wire::mgmt::transports::{RDMA, TCP};
+    let listeners = |list: &str| {
+        let text = GOOD.replacen("[\"p0\"]", list, 1);
+        parse(&text).map(|c| c.subsystems[1].listeners.clone())
+    };
+    let at = |transports| Listener {
+        port: 0,
+        transports,
+    };
+    assert_eq!(listeners("[\"p0\"]"), Ok(vec![at(0)]));
+    assert_eq!(listeners("[\"p0/rdma\"]"), Ok(vec![at(RDMA)]));
+    assert_eq!(
+        listeners("[\"p0/rdma\", \"p0/tcp\"]"),
+        Ok(vec![at(RDMA), at(TCP)])
+    );
+    assert_eq!(listeners("[]"), Ok(vec![]));
+    // The name of a port may look like that.
+    let slashed = GOOD.replace("\"p0\"", "\"p0/tcp\"");
+    let config = parse(&slashed).expect("good");
+    assert_eq!(config.subsystems[1].listeners, [AT_P0]);
+}
+
+#[test]
+fn a_port_without_rdma_has_no_listeners_for_it() {
+    let off = GOOD.replace("vlan = 12", "rdma_port = 0");
+    let config = parse(&off).expect("good");
+    assert_eq!(config.ports[0].rdma_port, 0);
+    let text = parse(&off.replace("[\"p0\"]", "[\"p0/rdma\"]"))
+        .expect_err("off")
+        .to_string();
+    let want = "subsystems[1].listeners[0]: a port with NVMe/RDMA (the rdma_port of p0 is 0) wanted, \"p0/rdma\" came";
+    assert!(text.contains(want), "{text}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The program behind `cargo xtask demo`, `serve` and `bench`. It expects everything it needs to be there already
-//! (firmware image, VM image); `cargo xtask` sees to that.
+//! (firmware, VM image); `cargo xtask` sees to that.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The functional card: the firmware application compiled for this machine, over engines that work at once.
 //!
 //! Every core makes one pass of its loop per [`PASS`] clocks; engines take no time of their own. Registers behave as
-//! `docs/card.md` says; the image that a driver loads is accepted and ignored, since the firmware runs natively.
+//! `docs/card.md` says; the images that a driver loads are kept to be looked at and not run, since the firmware runs natively.
 
 mod engines;
 mod hal;
@@ -177,6 +177,12 @@ impl FunctionalCard {
         self.shared.free_buffers()
     }
 
+    /// What a driver has loaded into core `core`, from address 0 to the highest address written.
+    #[must_use]
+    pub fn loaded(&self, core: u8) -> &[u8] {
+        self.shared.registers.loaded(core)
+    }
+
     /// Controllers that the control core keeps, and commands it has not answered.
     #[must_use]
     pub fn associations(&self) -> (usize, usize) {
@@ -230,5 +236,32 @@ impl CardModel for FunctionalCard {
 
     fn idle_until(&self) -> Option<Clock> {
         self.wakes_at()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use sluice_driver::card::{Card, CardOptions, Firmware};
+
+    use super::FunctionalCard;
+    use crate::world::{World, card_device};
+
+    #[test]
+    fn the_driver_loads_the_control_core_and_the_data_cores_with_their_images() {
+        let card = FunctionalCard::new(2, 1);
+        let world = Rc::new(RefCell::new(World::new(Box::new(card))));
+        let firmware = Firmware {
+            control: &[1; 8],
+            data: &[2; 4],
+        };
+        let device = card_device(&world);
+        Card::boot(device, Some(firmware), CardOptions::default()).expect("boots");
+        let mut world = world.borrow_mut();
+        let card = world.card().functional().expect("it is");
+        let loaded = [0, 1, 2].map(|core| card.loaded(core));
+        assert_eq!(loaded, [&[1; 8][..], &[2; 4], &[2; 4]]);
     }
 }

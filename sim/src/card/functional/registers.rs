@@ -9,8 +9,10 @@ use sluice_regs::{MAGIC, MAP_VERSION};
 const VECTORS: usize = 32;
 /// Words of the register block below the MSI-X table.
 const WORDS: usize = 0x1000 / 4;
-/// TCM of the hardware's tiles, which this model does not have, in bytes.
+/// TCM of the hardware's tiles, in bytes; here it holds what was loaded and nothing else.
 const TCM_SIZE: u32 = 512 << 10;
+/// Bits of the load address.
+const LOAD_ADDRESS: u32 = (1 << 20) - 1;
 
 /// What the hardware counts.
 #[derive(Default)]
@@ -35,6 +37,8 @@ impl Counters {
 pub struct Registers {
     cores: u8,
     words: Vec<u32>,
+    /// What was loaded into each core, up to the highest address.
+    loaded: Vec<Vec<u8>>,
     msix: [[u32; 4]; VECTORS],
     pending: u32,
     /// Messages that unmasking has set free.
@@ -48,11 +52,13 @@ impl Registers {
         let mut registers = Self {
             cores,
             words: vec![0; WORDS],
+            loaded: vec![Vec::new(); usize::from(cores)],
             msix: [[0, 0, 0, 1]; VECTORS],
             pending: 0,
             unmasked: Vec::new(),
             counters: Counters::default(),
         };
+        registers.set(r::LOAD_CORES_OFFSET, u32::MAX);
         // Until the firmware steers otherwise, flows go round the data cores.
         for bucket in 0..r::STEER_ENTRY_COUNT {
             let core = 1 + bucket % u32::from(cores.saturating_sub(1).max(1));
@@ -132,6 +138,32 @@ impl Registers {
         }
     }
 
+    /// What was loaded into core `core`.
+    pub fn loaded(&self, core: u8) -> &[u8] {
+        self.loaded
+            .get(usize::from(core))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// A word for the cores that `LOAD_CORES` names; the address advances whoever takes it.
+    fn load(&mut self, word: u32) {
+        let at = self.get(r::LOAD_ADDR_OFFSET) & LOAD_ADDRESS & !3;
+        self.set(r::LOAD_ADDR_OFFSET, (at + 4) & LOAD_ADDRESS);
+        if self.running() {
+            return;
+        }
+        // The TCM repeats itself in the address space of the loader, as in the hardware.
+        let at = (at % TCM_SIZE) as usize;
+        let cores = self.get(r::LOAD_CORES_OFFSET);
+        for (_, memory) in (0..)
+            .zip(&mut self.loaded)
+            .filter(|(i, _)| cores >> i & 1 != 0)
+        {
+            memory.resize(memory.len().max(at + 4), 0);
+            memory[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
     /// The message of a vector that fires now; masked ones stay pending.
     pub fn message(&mut self, vector: u16) -> Option<(u64, u32)> {
         let [low, high, data, control] = *self.msix.get(usize::from(vector))?;
@@ -157,7 +189,14 @@ impl Registers {
             return;
         }
         match offset {
-            r::CTRL_OFFSET if value & 2 != 0 => *self = Self::new(self.cores),
+            r::CTRL_OFFSET if value & 2 != 0 => {
+                let loaded = std::mem::take(&mut self.loaded);
+                *self = Self {
+                    loaded,
+                    ..Self::new(self.cores)
+                };
+            }
+            r::LOAD_DATA_OFFSET => self.load(value),
             // Identity and counters are read-only.
             r::MAGIC_OFFSET..r::CTRL_OFFSET
             | r::CORE_VALUE_OFFSET
@@ -206,5 +245,44 @@ impl Registers {
             r::MSIX_PENDING_OFFSET => self.pending,
             _ => self.get(offset),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(registers: &Registers) -> [&[u8]; 3] {
+        [0, 1, 2].map(|core| registers.loaded(core))
+    }
+
+    #[test]
+    fn a_loaded_word_reaches_the_named_cores_and_no_others() {
+        let mut registers = Registers::new(3);
+        assert_eq!(registers.read(r::LOAD_CORES_OFFSET), u32::MAX);
+        registers.write(r::LOAD_DATA_OFFSET, 0x0101_0101);
+        assert_eq!(loaded(&registers), [&[1; 4][..]; 3], "after reset: all");
+
+        registers.write(r::LOAD_CORES_OFFSET, 0b101);
+        registers.write(r::LOAD_ADDR_OFFSET, 0);
+        registers.write(r::LOAD_DATA_OFFSET, 0x0202_0202);
+        assert_eq!(loaded(&registers), [&[2; 4][..], &[1; 4], &[2; 4]]);
+
+        registers.write(r::LOAD_CORES_OFFSET, 0);
+        registers.write(r::LOAD_DATA_OFFSET, 0x0303_0303);
+        assert_eq!(loaded(&registers), [&[2; 4][..], &[1; 4], &[2; 4]]);
+        assert_eq!(registers.read(r::LOAD_ADDR_OFFSET), 8, "it advances");
+
+        registers.write(r::CTRL_OFFSET, 2);
+        assert_eq!(registers.read(r::LOAD_CORES_OFFSET), u32::MAX);
+        assert_eq!(loaded(&registers), [&[2; 4][..], &[1; 4], &[2; 4]]);
+    }
+
+    #[test]
+    fn running_cores_cannot_be_loaded() {
+        let mut registers = Registers::new(3);
+        registers.write(r::CTRL_OFFSET, 1);
+        registers.write(r::LOAD_DATA_OFFSET, 1);
+        assert_eq!(loaded(&registers), [&[0u8; 0][..]; 3]);
     }
 }
