@@ -107,6 +107,11 @@ const STAGES: &[Stage] = &[
         run: stages::captures,
     },
     Stage {
+        name: "every ICRC is right, says scapy",
+        long: false,
+        run: stages::icrcs,
+    },
+    Stage {
         name: "fuzzing from the fixed corpus",
         long: false,
         run: stages::fuzz,

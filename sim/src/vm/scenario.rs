@@ -106,7 +106,7 @@ fn full(host: &mut Host<'_>, runner: &mut Runner, over: Transport) {
 }
 
 fn short(host: &mut Host<'_>, runner: &mut Runner, over: Transport) {
-    connect(host, runner, Connection::plain(over, 2));
+    connect(host, runner, Connection::plain(over, 4));
     runner.step("identify controller and namespaces", || host.identify());
     runner.step("mkfs.ext4", || host.mkfs(16));
     runner.step("mount and copy a directory tree", || {
