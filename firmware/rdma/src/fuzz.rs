@@ -72,6 +72,13 @@ impl Link for Card {
                 self.last_sent = job.psn;
                 assert!(len <= remote.len && (!(job.starts && job.ends) || len == remote.len));
             }
+            RoceMessage::WriteSend { remote, .. } => {
+                self.last_sent = job.psn;
+                let send = job.gather[usize::from(job.gather_len) - 1].len;
+                assert!(job.gather_len > 1 && send > 0 && send <= mtu && job.ends);
+                let len = len - send;
+                assert!(len > 0 && len <= remote.len && (!job.starts || len == remote.len));
+            }
             RoceMessage::Cnp => {}
             RoceMessage::ReadRequest(remote) => {
                 self.last_sent = job.psn;
@@ -353,9 +360,14 @@ impl World {
             PmSlice::new(PmAddr(layout::PAGES_BASE), len - len / 2),
         ];
         const _: () = assert!(MAX_GATHER >= 2);
-        let work = match detail & 3 {
+        let work = match detail % 5 {
             0 => Work::Send,
             1 => Work::SendInvalidate(7),
+            4 => Work::WriteSend {
+                va: 0x1000,
+                rkey: 5,
+                invalidate: true,
+            },
             2 => Work::Write {
                 va: 0x1000,
                 rkey: 1,

@@ -490,3 +490,62 @@ fn ipv6_and_vlan_tags_are_spoken_and_the_sender_is_checked() {
     assert_eq!((sent[18], sent[19]), (0x66, 0xa0));
     assert_eq!(bench.message(), Some(vec![7; 64]));
 }
+
+fn patient() -> Bench {
+    let cfg = sluice_rdma::Config {
+        ack_delay: 100,
+        ack_every: 8,
+        ..config()
+    };
+    let mut bench = Bench::with(&cfg, &open());
+    bench.rc.post_receives(bench.id, 64);
+    bench
+}
+
+#[test]
+fn an_acknowledgment_waits_for_others_but_not_for_ever() {
+    let mut bench = patient();
+    for psn in 0..7 {
+        bench.request(Opcode::SendOnly, psn, true, b"command");
+    }
+    assert_eq!(bench.verdicts(), []);
+    bench.request(Opcode::SendOnly, 7, true, b"command");
+    assert_eq!(bench.verdicts(), [(ACK, 7)], "the eighth is enough");
+    bench.pass(50);
+    bench.request(Opcode::SendOnly, 8, true, b"command");
+    assert_eq!(bench.rc.deadline(), Some(bench.now.after(50)));
+    bench.pass(50);
+    // The wait that the first ones began; what has come since goes along.
+    assert_eq!(bench.verdicts(), [(ACK, 8)]);
+    bench.request(Opcode::SendOnly, 9, true, b"command");
+    bench.pass(99);
+    assert_eq!(bench.verdicts(), []);
+    bench.pass(1);
+    assert_eq!(bench.verdicts(), [(ACK, 9)]);
+    assert_eq!(bench.rc.deadline(), None);
+}
+
+#[test]
+fn the_answer_to_a_lone_message_takes_its_acknowledgment_along() {
+    use sluice_hal::{PmAddr, PmSlice, layout};
+    let mut bench = patient();
+    bench.request(Opcode::SendOnly, 0, true, b"command");
+    let response = [PmSlice::new(PmAddr(layout::PAGES_BASE), 16)];
+    bench
+        .rc
+        .post(bench.id, sluice_rdma::Work::Send, &response, 1)
+        .expect("room");
+    bench.pass(0);
+    let sent: Vec<_> = bench.sent().iter().map(|p| p.opcode).collect();
+    assert_eq!(sent, [Opcode::Acknowledge, Opcode::SendOnly]);
+}
+
+#[test]
+fn a_gap_and_a_repetition_are_answered_at_once_all_the_same() {
+    let mut bench = patient();
+    bench.request(Opcode::SendOnly, 0, true, b"command");
+    bench.request(Opcode::SendOnly, 0, true, b"command");
+    assert_eq!(bench.verdicts(), [(ACK, 0)]);
+    bench.request(Opcode::SendOnly, 2, true, b"command");
+    assert_eq!(bench.verdicts(), [(SEQUENCE, 1)]);
+}

@@ -34,9 +34,9 @@ pub use stats::Stats;
 
 /// Queue pairs a core can have: bits 7:0 of a number.
 const MAX_QPS: usize = 256;
-/// With so many messages unanswered a host does not wait for the acknowledgment of a single one.
+/// With so many messages unanswered a host does not wait for the acknowledgment of a single one, and other answers will follow.
 const DEEP: u16 = 8;
-/// So many acknowledgments that wait go with the next answer.
+/// So many acknowledgments that wait go with the next answer; and one in so many answers is to be acknowledged.
 const MANY: u8 = 4;
 /// Longest message sent or read, bytes; keyed SGL descriptors end at 2^24.
 pub const MAX_MESSAGE: u32 = (1 << 24) - 1;
@@ -127,6 +127,16 @@ pub enum Work {
     },
     /// RDMA READ; its data come as [`ReadData`].
     Read(Remote),
+    /// [`Work::Write`] of all pieces but the last, and behind it a SEND of the last one, in one packet: in one job of the
+    /// engine, which costs less than two.
+    WriteSend {
+        /// Virtual address.
+        va: u64,
+        /// Memory key.
+        rkey: u32,
+        /// The SEND invalidates the key.
+        invalidate: bool,
+    },
 }
 
 /// A packet's worth of READ data, in order. The frame buffer is the caller's now: it moves the bytes and frees the buffer.
@@ -331,7 +341,26 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let given = pieces
             .iter()
             .fold(0u32, |sum, piece| sum.saturating_add(piece.len));
+        let mut more = 0;
         let (kind, va, rkey, len) = match work {
+            Work::WriteSend {
+                va,
+                rkey,
+                invalidate,
+            } => {
+                let response = pieces.last().map_or(0, |piece| piece.len);
+                // Neither may be empty.
+                if response == 0 || response > qp.mtu() || given == response {
+                    return Err(Full);
+                }
+                let kind = if invalidate {
+                    Kind::WriteSendInvalidate
+                } else {
+                    Kind::WriteSend
+                };
+                more = 1;
+                (kind, va, rkey, given - response)
+            }
             Work::Send => (Kind::Send, 0, 0, given),
             Work::SendInvalidate(key) => (Kind::SendInvalidate, 0, key, given),
             Work::Write { va, rkey } => (Kind::Write, va, rkey, given),
@@ -343,7 +372,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.state != State::Live || pieces.len() > MAX_GATHER || len > MAX_MESSAGE {
             return Err(Full);
         }
-        let packets = qp.packets(len);
+        let packets = qp.packets(len) + more;
         if psn::distance(qp.una, qp.end) + packets >= 1 << 22 {
             return Err(Full);
         }
@@ -367,7 +396,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.cursor.is_none() {
             qp.cursor = place;
         }
-        if matches!(kind, Kind::Send | Kind::SendInvalidate) {
+        if !matches!(kind, Kind::Write | Kind::Read) {
             qp.owed = qp.owed.saturating_sub(1);
             // A host with little under way waits for both, one with much for neither.
             if qp.unacked >= MANY || qp.unacked > 0 && qp.owed < DEEP {

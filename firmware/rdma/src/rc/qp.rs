@@ -84,6 +84,8 @@ pub struct Qp {
     /// Messages whose acknowledgment waits, and messages beyond the SENDs that answer them.
     pub unacked: u8,
     pub owed: u16,
+    /// SENDs since one that asked for an acknowledgment.
+    pub unasked: u8,
     /// Receives posted and not used.
     pub credits: u16,
     /// Messages complete and not consumed.
@@ -142,6 +144,7 @@ impl Qp {
         partial_at: 0,
         unacked: 0,
         owed: 0,
+        unasked: 0,
         credits: 0,
         messages: 0,
         reserved: 0,
