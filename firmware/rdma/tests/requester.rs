@@ -693,3 +693,23 @@ fn answers_of_a_deep_queue_do_not_all_ask_for_an_acknowledgment() {
     bench.answer(Opcode::Acknowledge, 1, 0x60, &[]);
     assert!(bench.sent().iter().all(|p| p.ack_req));
 }
+
+/// What lies behind a SEND that nobody takes would be sent in vain each time.
+#[test]
+fn without_receives_at_the_peer_one_packet_is_tried_at_a_time() {
+    let mut bench = Bench::new();
+    post(&mut bench, Work::Send, 16, 1);
+    for token in 2..5 {
+        post_coupled(&mut bench, false, token);
+    }
+    bench.pass(0);
+    assert_eq!(bench.sent().len(), 1 + 3 * 4);
+    for _ in 0..3 {
+        // RNR NAK, timer code 14.
+        bench.answer(Opcode::Acknowledge, 0, 0x2e, &[]);
+        bench.pass(rnr_micros(14).into());
+        assert_eq!(bench.brief(), [(Opcode::SendOnly, 0)]);
+    }
+    bench.answer(Opcode::Acknowledge, 0, 0x1f, &[]);
+    assert_eq!(bench.sent().len(), 3 * 4);
+}

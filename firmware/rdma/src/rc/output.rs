@@ -90,7 +90,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
 
     fn send_request<L: Link>(&mut self, q: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
         let qp = &self.qps[q];
-        let room = self.cfg.window.saturating_sub(qp.in_flight());
+        let window = if qp.probing { 1 } else { self.cfg.window };
+        let room = window.saturating_sub(qp.in_flight());
         if qp.state != State::Live || qp.cursor.is_none() || qp.has(flag::WAIT) || room == 0 {
             return Ok(false);
         }

@@ -84,6 +84,8 @@ pub struct Qp {
     /// Messages whose acknowledgment waits, and messages beyond the SENDs that answer them.
     pub unacked: u8,
     pub owed: u16,
+    /// The peer had no receive: one packet at a time until it takes one, since all behind it would be sent in vain.
+    pub probing: bool,
     /// SENDs since one that asked for an acknowledgment.
     pub unasked: u8,
     /// Receives posted and not used.
@@ -145,6 +147,7 @@ impl Qp {
         unacked: 0,
         owed: 0,
         unasked: 0,
+        probing: false,
         credits: 0,
         messages: 0,
         reserved: 0,

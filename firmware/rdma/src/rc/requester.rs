@@ -74,6 +74,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             qp.rnr_left = left;
         }
         let qp = &mut self.qps[q];
+        qp.probing = true;
         qp.clear(flag::TIMER);
         qp.set(flag::WAIT);
         qp.wait_until = now.after(u64::from(rnr_micros(code)));
@@ -129,6 +130,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &mut self.qps[q];
         qp.retries_left = qp.retries;
         qp.rnr_left = qp.rnr_retries;
+        qp.probing = false;
         qp.clear(flag::REREAD | flag::TIMER);
         if psn::diff(qp.nxt, qp.una) < 0 {
             // An answer to what was sent before going back.
