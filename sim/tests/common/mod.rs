@@ -2,6 +2,8 @@
 //! at the end, and the questions that nearly every scenario asks.
 
 pub mod frames;
+pub mod live;
+pub mod roce;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -419,7 +421,7 @@ impl Bench {
     }
 
     /// A register of BAR0.
-    fn register(&mut self, offset: u32) -> u32 {
+    pub fn register(&mut self, offset: u32) -> u32 {
         let bar = self.server.rig.card().device().bar(0).expect("BAR0");
         bar.read32(offset.into()).expect("a register")
     }
