@@ -146,6 +146,27 @@ macro_rules! on_both_cards {
     };
 }
 
+/// A test of the same name as the scenario function for each transport, on the functional card.
+#[macro_export]
+macro_rules! over_both_transports {
+    ($($name:ident),* $(,)?) => {
+        mod over_tcp {
+            $(#[test] fn $name() { super::$name(super::Transport::Tcp); })*
+        }
+        mod over_rdma {
+            $(#[test] fn $name() { super::$name(super::Transport::Rdma); })*
+        }
+    };
+}
+
+/// The name of a scenario over this transport.
+pub fn named(scenario: &str, over: Transport) -> String {
+    match over {
+        Transport::Tcp => scenario.to_owned(),
+        Transport::Rdma => format!("rdma-{scenario}"),
+    }
+}
+
 /// A server, and hosts connected to it by a link.
 pub struct Bench {
     pub server: Server,
