@@ -18,6 +18,7 @@ crate::over_both_transports! {
 
 /// A host that reads a lot on each of its I/O queues and takes nothing of it.
 struct Greedy {
+    over: Transport,
     host: usize,
     controller: Controller,
 }
@@ -29,10 +30,12 @@ impl Greedy {
             tcp_buffer: 16 << 10,
             ..Config::numbered(n)
         });
-        let config = ConnectConfig {
+        let mut config = ConnectConfig {
             io_queues: queues,
             ..to_demo(n).over(over)
         };
+        // What goes beyond it is not acknowledged, as beyond the TCP buffer.
+        config.queue.rdma.receives = Some(4);
         let (controller, _) = bench.connect_with(host, &config);
         for io in controller.io.clone() {
             for i in 0..127u64 {
@@ -44,14 +47,22 @@ impl Greedy {
         for io in controller.io.clone() {
             bench.at(host).hold(io, true);
         }
-        Self { host, controller }
+        Self {
+            over,
+            host,
+            controller,
+        }
     }
 
     fn disconnect(self, bench: &mut Bench) {
-        for io in self.controller.io.clone() {
-            bench.at(self.host).reset(io);
+        let host = bench.at(self.host);
+        for queue in self.controller.io.iter().chain([&self.controller.admin]) {
+            // Over RDMA nobody hears of a queue pair that ends without a word and has nothing to do.
+            match self.over {
+                Transport::Tcp => host.reset(*queue),
+                Transport::Rdma => host.close(*queue),
+            }
         }
-        bench.at(self.host).reset(self.controller.admin);
     }
 }
 
