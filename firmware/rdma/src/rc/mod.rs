@@ -505,21 +505,29 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     /// Drops the oldest message, whose receive is used up; `free` gets each of its buffers.
-    pub fn consume(&mut self, id: QpId, mut free: impl FnMut(BufId)) {
-        let Some(q) = self.at(id) else { return };
+    pub fn consume(&mut self, id: QpId, free: impl FnMut(BufId)) {
+        self.consume_packets(id, u32::MAX, free);
+    }
+
+    /// Drops the first `count` packets of the oldest message; the rest stays, and is the oldest message. True if none is left of it.
+    pub fn consume_packets(&mut self, id: QpId, count: u32, mut free: impl FnMut(BufId)) -> bool {
+        let Some(q) = self.at(id).filter(|q| self.qps[*q].messages != 0) else {
+            return true;
+        };
         let qp = &mut self.qps[q];
-        if qp.messages == 0 {
-            return;
-        }
-        qp.messages -= 1;
-        while let Some(place) = qp.received.pop(&self.segs) {
+        for _ in 0..count {
+            let Some(place) = qp.received.pop(&self.segs) else {
+                return true;
+            };
             let seg = *self.segs.get(place);
             self.segs.give(place);
             free(buffer(&seg));
             if seg.is_last() {
-                break;
+                qp.messages -= 1;
+                return true;
             }
         }
+        false
     }
 
     /// Takes the next work request that is over. Its packet memory may be used again once the tx engine has done the jobs
