@@ -49,8 +49,12 @@ pub struct Card {
 
 impl Card {
     pub fn new(seed: u64) -> Self {
+        Self::with_memory(seed, vec![0; layout::PM_SIZE as usize])
+    }
+
+    pub fn with_memory(seed: u64, pm: Vec<u8>) -> Self {
         Self {
-            pm: vec![0; layout::PM_SIZE as usize],
+            pm,
             sent: VecDeque::new(),
             jobs: vec![],
             free: (0..layout::RX_BUFS as u16).rev().collect(),
