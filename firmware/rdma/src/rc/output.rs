@@ -90,7 +90,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
 
     fn send_request<L: Link>(&mut self, q: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
         let qp = &self.qps[q];
-        let room = self.cfg.window.saturating_sub(qp.in_flight());
+        let window = (self.cfg.window >> qp.held_back).max(1);
+        let room = window.saturating_sub(qp.in_flight());
         if qp.state != State::Live || qp.cursor.is_none() || qp.has(flag::WAIT) || room == 0 {
             return Ok(false);
         }
@@ -158,7 +159,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         };
         let is_send = !matches!(message, RoceMessage::Write(_));
         // The acknowledgment of what follows at once is as good; but without any, rxe never sends one.
-        let at_once = packets < room && !limited;
+        let last = u32::from(with_send || packets == 0);
+        let at_once = packets + last < room && !limited;
         let more = ends && at_once && (coupled && !with_send || !wr.next().is_none());
         let again = psn::diff(qp.nxt, qp.max) < 0;
         let ask = if is_send {

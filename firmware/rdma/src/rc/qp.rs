@@ -112,6 +112,8 @@ pub struct Qp {
     pub retries: u8,
     pub rnr_left: u8,
     pub rnr_retries: u8,
+    /// The window is 2^n times smaller than it may be: the peer was not ready for what was sent.
+    pub held_back: u8,
     /// Microseconds; 0 for never.
     pub ack_timeout: u32,
     /// The acknowledgment of what lies before `timed` ends the round trip that began at `timed_at`.
@@ -161,6 +163,7 @@ impl Qp {
         retries: 0,
         rnr_left: 0,
         rnr_retries: 0,
+        held_back: 0,
         ack_timeout: 0,
         timed: 0,
         timed_at: 0,
