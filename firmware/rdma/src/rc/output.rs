@@ -84,7 +84,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &self.qps[q];
         let mut job = RoceJob::new(message, qp.remote_qpn, psn);
         job.template = template(&self.cfg, q);
-        (job.vlan, job.ipv6, job.mtu_code) = (qp.vlan, qp.ipv6, qp.mtu_code);
+        (job.vlan, job.ipv6, job.mtu_code) = (qp.has_vlan(), qp.is_ipv6(), qp.mtu_code);
         job
     }
 

@@ -46,6 +46,12 @@ pub mod flag {
     pub const QUEUED: u16 = READY | EVENTS | LATE;
 }
 
+/// What a queue pair's headers are made of beside Ethernet and IPv4, as bits of [`Qp::form`].
+pub mod form {
+    pub const IPV6: u8 = 1 << 0;
+    pub const VLAN: u8 = 1 << 1;
+}
+
 /// Whether a queue pair works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -66,8 +72,8 @@ pub struct Qp {
     pub flags: u16,
     pub state: State,
     pub reason: CloseReason,
-    pub ipv6: bool,
-    pub vlan: bool,
+    /// Bits of [`form`].
+    pub form: u8,
     /// 1 to 5; 0 while free.
     pub mtu_code: u8,
     /// Syndrome of the NAK due, or of the last one.
@@ -91,7 +97,9 @@ pub struct Qp {
     /// Messages complete and not consumed.
     pub messages: u16,
     /// Places promised to the rest of the message being received.
-    pub reserved: u16,
+    pub reserved: u8,
+    /// Places that its messages take.
+    pub kept: u16,
     pub received: List,
 
     /// Oldest PSN not acknowledged.
@@ -136,8 +144,7 @@ impl Qp {
         flags: 0,
         state: State::Free,
         reason: CloseReason::Requested,
-        ipv6: false,
-        vlan: false,
+        form: 0,
         mtu_code: 0,
         syndrome: 0,
         epsn: 0,
@@ -150,6 +157,7 @@ impl Qp {
         credits: 0,
         messages: 0,
         reserved: 0,
+        kept: 0,
         received: List::EMPTY,
         una: 0,
         nxt: 0,
@@ -199,6 +207,16 @@ impl Qp {
     pub const fn packets(&self, len: u32) -> u32 {
         let count = (len + self.mtu() - 1) >> (7 + self.mtu_code);
         if count == 0 { 1 } else { count }
+    }
+
+    #[inline]
+    pub const fn is_ipv6(&self) -> bool {
+        self.form & form::IPV6 != 0
+    }
+
+    #[inline]
+    pub const fn has_vlan(&self) -> bool {
+        self.form & form::VLAN != 0
     }
 
     /// Packets sent, now or before going back, and not acknowledged.
