@@ -219,6 +219,7 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
                 transports: transports(demo.transport).to_vec(),
                 extent,
                 patience,
+                lossy: demo.loss != Loss::default(),
             },
             &meter,
             &mut runner,
