@@ -11,6 +11,8 @@
 //! | `chain/limits.rs` | full queues and tables, nothing lost for good |
 //! | `chain/sharing.rs` | what one host cannot take from the others |
 //! | `chain/rdma.rs` | NVMe/RDMA: every way in which commands and data travel |
+//! | `chain/rdma_lossy.rs` | the same on a link that loses, reorders, doubles, damages, marks and pauses |
+//! | `chain/rdma_hostile.rs` | hosts and strangers that do everything wrong with queue pairs and their connection manager |
 //! | `chain/payload.rs` | no core touches payload |
 
 mod common;
@@ -29,6 +31,10 @@ mod lossy;
 mod payload;
 #[path = "chain/rdma.rs"]
 mod rdma;
+#[path = "chain/rdma_hostile.rs"]
+mod rdma_hostile;
+#[path = "chain/rdma_lossy.rs"]
+mod rdma_lossy;
 #[path = "chain/sharing.rs"]
 mod sharing;
 #[path = "chain/ssds.rs"]

@@ -144,7 +144,9 @@ impl<H: Hal> sluice_rdma::Link for CoreLink<'_, H> {
 
     #[inline]
     fn send(&mut self, job: &RoceJob) -> Result<(), Busy> {
-        self.post(&TxJob::Roce(*job))
+        self.hal.tx_post_roce(job)?;
+        self.state.posted = self.state.posted.wrapping_add(1);
+        Ok(())
     }
 
     /// No frame on its way out reads a RoCE packet.

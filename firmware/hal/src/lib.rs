@@ -165,6 +165,13 @@ pub trait Hal {
     /// # Errors
     /// [`Busy`] when the job queue is full.
     fn tx_post(&mut self, job: &TxJob) -> Result<(), Busy>;
+    /// [`Hal::tx_post`] for a RoCE job.
+    ///
+    /// # Errors
+    /// [`Busy`] when the job queue is full.
+    fn tx_post_roce(&mut self, job: &roce::RoceJob) -> Result<(), Busy> {
+        self.tx_post(&TxJob::Roce(*job))
+    }
     /// Jobs of this core whose packet memory the tx engine has finished reading, counted from 0, wrapping.
     fn tx_done(&mut self) -> u32;
 

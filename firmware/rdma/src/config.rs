@@ -21,6 +21,11 @@ pub struct Config {
     pub window: u32,
     /// Most payload bytes in one job; at least 4,096 and at most 128 KiB.
     pub max_train: u32,
+    /// An acknowledgment may wait so many microseconds for others, or for a SEND that answers the message; 0: none waits. Above
+    /// the time that the application takes to answer it delays nothing: hosts wait for both.
+    pub ack_delay: u32,
+    /// So many messages are acknowledged at once in any case.
+    pub ack_every: u8,
     /// RNR NAK timer code, 0 to 31 ([`sluice_wire::roce::rnr_micros`]).
     pub rnr_code: u8,
     /// A message that stands still for so many microseconds costs its queue pair when others need its places. Longer than a host
@@ -40,6 +45,8 @@ impl Config {
         recv_size: 0,
         window: 0,
         max_train: 0,
+        ack_delay: 0,
+        ack_every: 0,
         rnr_code: 0,
         patience: 0,
         dcqcn: Dcqcn::NONE,

@@ -98,6 +98,14 @@ impl Wr {
     /// Up to `len` bytes from byte `skip` on; returns how many pieces it takes.
     #[inline]
     pub fn gather_from(&self, mut skip: u32, mut len: u32, out: &mut [PmSlice; MAX_GATHER]) -> u8 {
+        if skip == 0 && len == self.len {
+            // The whole message, as a rule.
+            let used = usize::from(self.pieces).min(MAX_GATHER);
+            for (to, piece) in out.iter_mut().zip(&self.gather[..used]) {
+                *to = *piece;
+            }
+            return self.pieces;
+        }
         let mut count = 0;
         for piece in self.gather.iter().take(usize::from(self.pieces)) {
             let rest = piece.split(skip).1;
@@ -182,14 +190,22 @@ impl<T: Node, const N: usize> Pool<T, N> {
 
     #[inline]
     pub fn take(&mut self, node: T) -> Option<Ref> {
+        let (place, at) = self.take_as_it_is()?;
+        *at = node;
+        Some(place)
+    }
+
+    /// A node with what its last user left in it.
+    #[inline]
+    pub fn take_as_it_is(&mut self) -> Option<(Ref, &mut T)> {
         let place = self.free;
         if place.is_none() {
             return None;
         }
-        self.free = self.get(place).next();
-        *self.get_mut(place) = node;
         self.room -= 1;
-        Some(place)
+        let node = &mut self.nodes[usize::from(place.0) - 1];
+        self.free = node.next();
+        Some((place, node))
     }
 
     #[inline]

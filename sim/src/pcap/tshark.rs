@@ -58,7 +58,7 @@ pub(super) const PADDED: &str = ".padded.pcap";
 const BAD: &str = "0";
 const GOOD: &str = "1";
 
-const PREFERENCES: [&str; 7] = [
+const PREFERENCES: [&str; 8] = [
     "ip.check_checksum:TRUE",
     "tcp.check_checksum:TRUE",
     "udp.check_checksum:TRUE",
@@ -66,6 +66,8 @@ const PREFERENCES: [&str; 7] = [
     "tcp.reassemble_out_of_order:TRUE",
     "nvme-tcp.subsystem_ports:4420,8009",
     "nvme-tcp.check_hdgst:TRUE",
+    // It takes what comes to other ports for anything that it may look like.
+    "nvme-rdma.subsystem_ports:4420,5420",
 ];
 
 /// Opcodes of RDMA WRITEs of several packets: tshark 4.0 takes Identify data for ended with the packet and calls it malformed, three

@@ -107,6 +107,12 @@ fn instructions(setup: &Setup, listen: &str) -> String {
                     port.io_port, subsystem.nqn
                 );
             }
+            if port.rdma_port != 0 {
+                text += &format!(
+                    "  or, with an RDMA device on that interface: nvme-rdma, -t rdma and -s {}\n",
+                    port.rdma_port
+                );
+            }
         }
     }
     text + "\nserving until interrupted"

@@ -14,7 +14,7 @@ use sluice_driver::config::{Config as ServerConfig, Format, Source};
 use sluice_regs::bar0_regs;
 use sluice_sim::fabric::Clock;
 use sluice_sim::initiator::{
-    Blocking, Config, ConnectConfig, Controller, Initiator, Namespace, Stats, Workload,
+    Blocking, Config, ConnectConfig, Controller, Initiator, Namespace, Stats, Transport, Workload,
     WorkloadConfig, pattern,
 };
 use sluice_sim::link::LinkConfig;
@@ -23,7 +23,7 @@ use sluice_sim::pcap::{self, Report, kept};
 use sluice_sim::scenario::lab::Lab;
 use sluice_sim::scenario::server::{Server, Setup};
 use sluice_sim::ssd::Latency;
-use sluice_wire::mgmt::Counters;
+use sluice_wire::mgmt::{ControlCounters, Counters};
 
 /// Card clocks per millisecond.
 pub const MS: Clock = 250_000;
@@ -455,35 +455,70 @@ impl Bench {
 
     /// With no host connected: everything that commands and connections take has come back.
     pub fn assert_all_given_back(&mut self) {
-        let Some((cores, buffers, (controllers, outstanding))) = self.resources() else {
+        let Some((cores, buffers, controllers)) = self.resources() else {
             return;
         };
         for (i, core) in cores.iter().enumerate() {
-            let free = Resources {
-                requests_free: core.requests,
-                pages_free: core.pages,
-                work_free: sluice_app::limits::WORK as u16,
-                ..IDLE
-            };
-            let free = Resources {
-                requests: core.requests,
-                pages: core.pages,
-                ..free
-            };
-            assert_eq!(*core, free, "{}: data core {}", self.name, i + 1);
+            assert_eq!(*core, idle(core), "{}: data core {}", self.name, i + 1);
         }
         assert_eq!(
-            buffers,
-            (2048, 128),
+            buffers, BUFFERS,
             "{}: frame buffers in their pools",
             self.name
         );
         assert_eq!(
-            (controllers, outstanding),
+            controllers,
             (0, 0),
             "{}: controllers, unanswered commands",
             self.name
         );
+    }
+
+    /// The same, after at most `limit` clocks; the connection manager of RDMA has forgotten everybody by then, too.
+    pub fn until_all_given_back(&mut self, limit: Clock) {
+        let end = self.lab.now() + limit;
+        while self.lab.now() < end && !self.is_all_given_back() {
+            self.run(4 * MS);
+        }
+        self.assert_all_given_back();
+        assert_eq!(
+            self.control_counters().rdma_cm_connections.get(),
+            0,
+            "{}: connections of the connection manager",
+            self.name
+        );
+    }
+
+    fn is_all_given_back(&mut self) -> bool {
+        let returned = self
+            .resources()
+            .is_none_or(|(cores, buffers, controllers)| {
+                cores.iter().all(|core| *core == idle(core))
+                    && buffers == BUFFERS
+                    && controllers == (0, 0)
+            });
+        returned && self.control_counters().rdma_cm_connections.get() == 0
+    }
+
+    /// Counters of the control core.
+    pub fn control_counters(&mut self) -> ControlCounters {
+        let card = self.server.rig.card();
+        card.control_counters().expect("counters")
+    }
+}
+
+/// Frame buffers in the pools.
+const BUFFERS: (usize, usize) = (2048, 128);
+
+/// A data core like this one with nothing to do.
+fn idle(core: &Resources) -> Resources {
+    Resources {
+        requests_free: core.requests,
+        requests: core.requests,
+        pages_free: core.pages,
+        pages: core.pages,
+        work_free: sluice_app::limits::WORK as u16,
+        ..IDLE
     }
 }
 
@@ -520,6 +555,21 @@ pub fn target() -> SocketAddr {
 /// Host `n` to the default configuration's subsystem.
 pub fn to_demo(n: u8) -> ConnectConfig {
     ConnectConfig::new(target(), NQN, n)
+}
+
+/// The same over NVMe/RDMA.
+pub fn over_rdma(n: u8) -> ConnectConfig {
+    to_demo(n).over(Transport::Rdma)
+}
+
+/// The default configuration with this port.
+pub fn on_port(lines: &str) -> String {
+    let default = sluice_sim::scenario::server::DEFAULT_CONFIG;
+    assert!(
+        default.contains("ipv4 = \"10.0.0.2/24\""),
+        "the default configuration has changed"
+    );
+    default.replace("ipv4 = \"10.0.0.2/24\"", lines)
 }
 
 /// A verified mix of reads and writes of `bytes` each, `depth` of them in flight on each I/O queue.

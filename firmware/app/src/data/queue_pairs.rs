@@ -21,6 +21,8 @@ impl DataCore {
             mac: port.mac,
             templates,
             recv_size: COMMAND_LEN + limits::IN_CAPSULE,
+            ack_delay: 100,
+            ack_every: 8,
             ..Config::default()
         });
     }

@@ -60,12 +60,22 @@ fn put_tcp(job: &TcpJob) {
     );
 }
 
+/// [`post_tx`] without the way through a [`TxJob`].
+#[inline]
+pub fn post_roce(job: &RoceJob) -> Result<(), Busy> {
+    if core().tx_status.read().free() == 0 {
+        return Err(Busy);
+    }
+    put_roce(job);
+    arch::fence_before_io();
+    core().tx_post.put(0);
+    Ok(())
+}
+
 #[inline(always)]
 fn put_roce(job: &RoceJob) {
     let word = &core().tx_word;
-    for (to, value) in word.iter().zip(&job.to_words()[..8]) {
-        to.put(*value);
-    }
+    job.head_words(|i, value| word[i].put(value));
     put_pieces(
         [
             &word[8], &word[9], &word[10], &word[11], &word[12], &word[13], &word[14], &word[15],

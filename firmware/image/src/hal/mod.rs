@@ -3,6 +3,7 @@
 mod jobs;
 mod rx;
 
+use sluice_hal::roce::RoceJob;
 use sluice_hal::{
     BufId, Busy, CoreId, DoorbellSlot, Hal, HostQueue, Mail, Micros, MoveDone, MoveJob, Phase,
     PmAddr, Rx, TxJob, layout,
@@ -35,10 +36,14 @@ impl MmioHal {
     pub fn new() -> Self {
         let id = core().core_id.read();
         core().watchdog_period.put(WATCHDOG_CLOCKS);
-        let mut queues = core_regs::Snoop::default();
-        queues.set_first((layout::SSD_QUEUES_BASE / 4096) as u16);
-        queues.set_end_page(((layout::SSD_QUEUES_BASE + layout::SSD_QUEUES_SIZE) / 4096) as u16);
-        core().snoop.put(queues);
+        // The control core drives no SSD: completions shall not wake it.
+        if id.core() != 0 {
+            let mut queues = core_regs::Snoop::default();
+            queues.set_first((layout::SSD_QUEUES_BASE / 4096) as u16);
+            let end = layout::SSD_QUEUES_BASE + layout::SSD_QUEUES_SIZE;
+            queues.set_end_page((end / 4096) as u16);
+            core().snoop.put(queues);
+        }
         let mut all = core_regs::EventMask::default();
         all.set_mask(0x7f);
         core().event_mask.put(all);
@@ -144,6 +149,11 @@ impl Hal for MmioHal {
     #[inline]
     fn tx_post(&mut self, job: &TxJob) -> Result<(), Busy> {
         jobs::post_tx(job)
+    }
+
+    #[inline]
+    fn tx_post_roce(&mut self, job: &RoceJob) -> Result<(), Busy> {
+        jobs::post_roce(job)
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use sluice_hal::{
     BufId, Rx, RxDesc, RxFlags,
-    roce::{RoceRx, WORDS},
+    roce::RoceRx,
 };
 
 use crate::{
@@ -30,11 +30,10 @@ pub fn next() -> Option<Rx> {
 /// `kind` is word 1, already read.
 #[inline(always)]
 fn roce(kind: u32) -> RoceRx {
-    let words: [u32; WORDS] = ::core::array::from_fn(|i| match i {
+    RoceRx::from_used_words(|i| match i {
         1 => kind,
         _ => core().rx_word[i].read(),
-    });
-    RoceRx::from_words(&words)
+    })
 }
 
 #[inline(always)]

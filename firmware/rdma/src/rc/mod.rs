@@ -22,7 +22,7 @@ use crate::{
 use heapless::Deque;
 use qp::{Qp, State, flag};
 use sluice_hal::{
-    BufId, MAX_GATHER, Micros, PmAddr, PmSlice,
+    BufId, MAX_GATHER, Micros, PmSlice,
     roce::{QPN_CORE_SHIFT, Remote, RoceRx},
 };
 use sluice_wire::{
@@ -34,6 +34,10 @@ pub use stats::Stats;
 
 /// Queue pairs a core can have: bits 7:0 of a number.
 const MAX_QPS: usize = 256;
+/// With so many messages unanswered a host does not wait for the acknowledgment of a single one.
+const DEEP: u16 = 8;
+/// So many acknowledgments that wait go with the next answer.
+const MANY: u8 = 4;
 /// Longest message sent or read, bytes; keyed SGL descriptors end at 2^24.
 pub const MAX_MESSAGE: u32 = (1 << 24) - 1;
 
@@ -166,6 +170,8 @@ pub struct Rc<const QPS: usize, const WRS: usize, const SEGS: usize> {
     reserved: u16,
     released: List,
     ready: Deque<u16, QPS>,
+    /// Queue pairs whose acknowledgments wait, and until when: all wait equally long.
+    late: Deque<(u16, Micros), QPS>,
     events: Deque<u16, QPS>,
     segs: Pool<Seg, SEGS>,
     wrs: Pool<Wr, WRS>,
@@ -193,6 +199,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             reserved: 0,
             released: List::EMPTY,
             ready: Deque::new(),
+            late: Deque::new(),
             events: Deque::new(),
             segs: Pool::new(),
             wrs: Pool::new(),
@@ -264,7 +271,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             qpn,
             remote_qpn: open.remote_qpn & MASK_24,
             peer: v4.map_or([a, b, c, d].map(u32::from_be_bytes), |ip| [0, 0, 0, ip]),
-            flags: self.qps[q].flags & (flag::READY | flag::EVENTS),
+            flags: self.qps[q].flags & flag::QUEUED,
             state: State::Live,
             ipv6: open.peer.is_ipv6(),
             vlan: open.peer.tci != 0,
@@ -290,7 +297,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     pub fn close<L: Link>(&mut self, id: QpId, link: &mut L) {
         let Some(q) = self.at(id) else { return };
         self.drop_all(q, link);
-        let kept = self.qps[q].flags & (flag::READY | flag::EVENTS);
+        let kept = self.qps[q].flags & flag::QUEUED;
         self.qps[q] = Qp {
             qpn: id.0,
             flags: kept,
@@ -340,26 +347,32 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if psn::distance(qp.una, qp.end) + packets >= 1 << 22 {
             return Err(Full);
         }
-        let mut gather = [PmSlice::new(PmAddr(0), 0); MAX_GATHER];
-        gather[..pieces.len()].copy_from_slice(pieces);
-        let wr = Wr {
-            token,
-            psn: qp.end,
-            packets,
-            len,
-            va,
-            rkey,
-            kind,
-            pieces: pieces.len() as u8,
-            gather,
-            qpn: qp.qpn,
-            ..Wr::EMPTY
-        };
-        let place = self.wrs.take(wr).ok_or(Full)?;
+        let (place, wr) = self.wrs.take_as_it_is().ok_or(Full)?;
+        // In place: a copy of the whole costs more than all else here.
+        wr.token = token;
+        wr.psn = qp.end;
+        wr.packets = packets;
+        wr.len = len;
+        wr.va = va;
+        wr.rkey = rkey;
+        wr.kind = kind;
+        wr.pieces = pieces.len() as u8;
+        for (to, piece) in wr.gather.iter_mut().zip(pieces) {
+            *to = *piece;
+        }
+        wr.qpn = qp.qpn;
+        wr.done = false;
         qp.queue.push(&mut self.wrs, place);
         qp.end = psn::add(qp.end, packets);
         if qp.cursor.is_none() {
             qp.cursor = place;
+        }
+        if matches!(kind, Kind::Send | Kind::SendInvalidate) {
+            qp.owed = qp.owed.saturating_sub(1);
+            // A host with little under way waits for both, one with much for neither.
+            if qp.unacked >= MANY || qp.unacked > 0 && qp.owed < DEEP {
+                qp.set(flag::ACK_DUE);
+            }
         }
         self.make_ready(q);
         Ok(())
@@ -404,15 +417,13 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.qpn != rx.dest_qp || qp.state == State::Free || rx.pkey & 0x7fff != 0x7fff {
             return None;
         }
-        let from = if qp.ipv6 {
-            let mut bytes = [[0; 4]; 4];
-            let at = rx.frame().addr.plus(u32::from(rx.l3_offset) + 8);
-            link.read(at, bytes.as_flattened_mut());
-            bytes.map(u32::from_be_bytes)
-        } else {
-            [0, 0, 0, rx.src_ip4]
-        };
-        (from == qp.peer).then_some(q)
+        if !qp.ipv6 {
+            return (rx.src_ip4 == qp.peer[3]).then_some(q);
+        }
+        let mut bytes = [[0; 4]; 4];
+        let at = rx.frame().addr.plus(u32::from(rx.l3_offset) + 8);
+        link.read(at, bytes.as_flattened_mut());
+        (bytes.map(u32::from_be_bytes) == qp.peer).then_some(q)
     }
 
     /// Takes the next event.

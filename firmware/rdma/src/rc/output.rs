@@ -59,6 +59,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             let aeth = u32::from(syndrome) << 24 | qp.msn;
             self.answer(q, RoceMessage::Acknowledge(aeth), at, link)?;
             self.qps[q].clear(flag::NAK_DUE | flag::ACK_DUE);
+            self.qps[q].unacked = 0;
             self.stats.acks += u32::from(!nak);
         }
         self.send_request(q, now, link)

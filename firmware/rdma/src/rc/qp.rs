@@ -40,6 +40,10 @@ pub mod flag {
     pub const WAIT: u16 = 1 << 13;
     /// A round trip is being timed.
     pub const TIMING: u16 = 1 << 14;
+    /// In the queue of those whose acknowledgments wait; outlives the queue pair too.
+    pub const LATE: u16 = 1 << 15;
+    /// What outlives a queue pair.
+    pub const QUEUED: u16 = READY | EVENTS | LATE;
 }
 
 /// Whether a queue pair works.
@@ -77,6 +81,9 @@ pub struct Qp {
     pub partial: u32,
     /// When a packet of it came last, low half of the clock.
     pub partial_at: u32,
+    /// Messages whose acknowledgment waits, and messages beyond the SENDs that answer them.
+    pub unacked: u8,
+    pub owed: u16,
     /// Receives posted and not used.
     pub credits: u16,
     /// Messages complete and not consumed.
@@ -133,6 +140,8 @@ impl Qp {
         msn: 0,
         partial: 0,
         partial_at: 0,
+        unacked: 0,
+        owed: 0,
         credits: 0,
         messages: 0,
         reserved: 0,

@@ -102,7 +102,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             return false;
         }
         self.qps[q].partial_at = now.0 as u32;
-        self.keep(q, place, rx)
+        self.keep(q, place, now, rx)
     }
 
     /// Opcode in sequence (9.7.4.1.2), length by opcode (9.7.4.1.6), message not longer than a receive.
@@ -160,7 +160,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         }
     }
 
-    fn keep(&mut self, q: usize, place: Place, rx: &RoceRx) -> bool {
+    fn keep(&mut self, q: usize, place: Place, now: Micros, rx: &RoceRx) -> bool {
         let qp = &mut self.qps[q];
         let offset = layout::RX_OFFSET as u16 + u16::from(rx.payload_offset);
         let seg = Seg::new(rx.buf.0, offset, rx.payload_len, place.last);
@@ -177,13 +177,46 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             qp.clear(flag::IN_MESSAGE);
             qp.messages += 1;
             qp.msn = psn::add(qp.msn, 1);
+            qp.owed = qp.owed.saturating_add(1);
             self.stats.messages += 1;
             self.tell(q, flag::RECEIVED);
         }
         if rx.ack_req {
-            self.acknowledge(q);
+            self.acknowledge_soon(q, now);
         }
         true
+    }
+
+    /// The acknowledgment of what was expected: it may wait for others, since the peer has no reason to send anything again.
+    #[inline]
+    fn acknowledge_soon(&mut self, q: usize, now: Micros) {
+        let qp = &mut self.qps[q];
+        if self.cfg.ack_delay == 0 || qp.unacked + 1 >= self.cfg.ack_every {
+            return self.acknowledge(q);
+        }
+        qp.unacked += 1;
+        if !qp.has(flag::LATE) {
+            let until = now.after(self.cfg.ack_delay.into());
+            if self.late.push_back((q as u16, until)).is_ok() {
+                qp.set(flag::LATE);
+            }
+        }
+    }
+
+    /// Acknowledgments that have waited long enough are due.
+    #[inline]
+    pub(super) fn end_waits(&mut self, now: Micros) {
+        while let Some(&(q, until)) = self.late.front() {
+            if now < until {
+                return;
+            }
+            self.late.pop_front();
+            let q = usize::from(q);
+            self.qps[q].clear(flag::LATE);
+            if self.qps[q].unacked > 0 {
+                self.acknowledge(q);
+            }
+        }
     }
 
     fn acknowledge(&mut self, q: usize) {

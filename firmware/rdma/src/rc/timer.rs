@@ -51,12 +51,14 @@ impl Rtt {
 impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     /// When to call [`Self::handle_timeouts`]; early at times, never late. `None`: nothing is timed.
     #[must_use]
-    pub const fn deadline(&self) -> Option<Micros> {
-        self.deadline
+    pub fn deadline(&self) -> Option<Micros> {
+        let late = self.late.front().map(|&(_, until)| until);
+        [self.deadline, late].into_iter().flatten().min()
     }
 
     /// Does what has fallen due; then call [`Self::poll_transmit`].
     pub fn handle_timeouts<L: Link>(&mut self, now: Micros, link: &mut L) {
+        self.end_waits(now);
         if self.deadline.is_none_or(|at| now < at) {
             return;
         }
