@@ -281,6 +281,10 @@ fn serve_vm(
             c.reads, c.writes, c.retransmits, c.errors
         );
     }
+    let lost = server.lost_frames();
+    if lost > 0 {
+        summary += &format!("{lost} frames found no room on the card; ");
+    }
     if demo.loss != Loss::default() {
         let [to, from] = port.lost();
         summary += &format!("frames lost on purpose: {to} to the card, {from} from it");

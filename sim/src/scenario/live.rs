@@ -23,6 +23,15 @@ const LEAP: Clock = 64 * 32;
 /// Longest sleep: timers of the firmware go on.
 const NAP: Duration = Duration::from_millis(1);
 
+/// Bits that the cable carries to the card per clock: 10 Gb/s. A socket hands over hundreds of frames at once, which no cable
+/// does and for which no card has the buffers.
+const BITS_PER_CLOCK: u64 = 40;
+
+/// Clocks that a frame occupies the cable, with preamble, FCS and gap.
+fn wire_time(len: usize) -> Clock {
+    ((len + 24) as u64 * 8).div_ceil(BITS_PER_CLOCK)
+}
+
 /// Joins a port to the card's cable.
 pub struct Live<'a> {
     port: &'a mut dyn LivePort,
@@ -83,12 +92,15 @@ impl<'a> Live<'a> {
         let micros = self.start.elapsed().as_micros() as u64;
         world.card().set_time(TimeSource::Live { micros });
         self.port.receive(&mut self.frames, BATCH)?;
-        let now = world.now();
         for frame in self.frames.drain(..) {
             if let Some(pcap) = &mut self.pcap {
                 pcap.write(micros * CLOCKS_PER_MICRO, &frame)?;
             }
-            world.ethernet.to_card.push_back((now, frame));
+            let end = world.now() + wire_time(frame.len());
+            world.ethernet.to_card.push_back((world.now(), frame));
+            while world.now() < end {
+                world.step();
+            }
         }
         for _ in 0..4 {
             let limit = world.now() + LEAP;
