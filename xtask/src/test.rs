@@ -77,14 +77,29 @@ const STAGES: &[Stage] = &[
         run: stages::demo_functional_model,
     },
     Stage {
+        name: "demo: functional card, in-process host, 1 % loss",
+        long: false,
+        run: stages::demo_functional_model_loss,
+    },
+    Stage {
         name: "demo: RTL card, in-process host",
         long: false,
         run: stages::demo_rtl_model,
     },
     Stage {
+        name: "demo: RTL card, in-process host, 1 % loss",
+        long: false,
+        run: stages::demo_rtl_model_loss,
+    },
+    Stage {
         name: "demo: functional card, Linux VM",
         long: false,
         run: stages::demo_functional_vm,
+    },
+    Stage {
+        name: "demo: functional card, Linux VM, 1 % loss",
+        long: false,
+        run: stages::demo_functional_vm_loss,
     },
     Stage {
         name: "demo: RTL card, Linux VM, short",
@@ -95,6 +110,11 @@ const STAGES: &[Stage] = &[
         name: "demo: RTL card, Linux VM, whole",
         long: true,
         run: stages::demo_rtl_vm,
+    },
+    Stage {
+        name: "demo: RTL card, Linux VM, 1 % loss",
+        long: true,
+        run: stages::demo_rtl_vm_loss,
     },
     Stage {
         name: "VM scenario against Linux's own target",

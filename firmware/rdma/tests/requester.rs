@@ -215,6 +215,32 @@ fn an_rnr_nak_is_waited_out_and_counted() {
 }
 
 #[test]
+fn a_peer_that_was_not_ready_gets_a_packet_then_twice_as_many_each_time() {
+    let mut bench = Bench::new();
+    for token in 0..20 {
+        post(&mut bench, Work::Send, 16, token);
+    }
+    bench.pass(0);
+    assert_eq!(bench.sent().len(), 20);
+    let sends = |psns: std::ops::Range<u32>| -> Vec<_> {
+        psns.map(|psn| (Opcode::SendOnly, psn)).collect()
+    };
+    // Twice in a row, so that nothing but the first is sent before there is a receive.
+    for _ in 0..2 {
+        bench.answer(Opcode::Acknowledge, 3, 0x20 | 14, &[]);
+        bench.pass(rnr_micros(14).into());
+        assert_eq!(bench.brief(), sends(3..4));
+    }
+    for (acknowledged, next) in [(3, 4..6), (5, 6..10), (9, 10..18), (17, 18..20)] {
+        bench.answer(Opcode::Acknowledge, acknowledged, 0x1f, &[]);
+        bench.pass(0);
+        assert_eq!(bench.brief(), sends(next));
+    }
+    bench.answer(Opcode::Acknowledge, 19, 0x1f, &[]);
+    assert_eq!(bench.released().len(), 20);
+}
+
+#[test]
 fn seven_rnr_retries_are_for_ever() {
     let mut bench = Bench::with(
         &config(),
@@ -710,6 +736,14 @@ fn without_receives_at_the_peer_one_packet_is_tried_at_a_time() {
         bench.pass(rnr_micros(14).into());
         assert_eq!(bench.brief(), [(Opcode::SendOnly, 0)]);
     }
+    // Then more and more, up to all of them.
     bench.answer(Opcode::Acknowledge, 0, 0x1f, &[]);
-    assert_eq!(bench.sent().len(), 3 * 4);
+    let mut sent = bench.sent();
+    while let Some(last) = sent.last().filter(|last| last.psn < 12) {
+        assert!(last.ack_req);
+        bench.answer(Opcode::Acknowledge, last.psn, 0x1f, &[]);
+        sent.extend(bench.sent());
+    }
+    let psns: Vec<_> = sent.iter().map(|p| p.psn).collect();
+    assert_eq!(psns, (1..=12).collect::<Vec<_>>());
 }

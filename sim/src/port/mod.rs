@@ -43,10 +43,11 @@ pub trait LivePort: Send {
     /// Takes a frame from the card. It may only leave at the next [`LivePort::flush`].
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
 
-    /// Pushes out what `send` took, without waiting: call it once per batch.
+    /// Pushes out what `send` took, without waiting: call it once per batch, and again and again while nothing is sent, since
+    /// the peer may not take all at once.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Sleeps until a frame is there or for `timeout`.
+    /// Sleeps until a frame is there, more can be pushed out, or for `timeout`.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
 
     /// Whether there is (or always is) a peer.
@@ -103,9 +104,14 @@ pub enum OpenError {
 
 /// Sleeps until one of `fds` is readable or for `timeout`.
 fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
+    wait_for(fds, PollFlags::IN, timeout)
+}
+
+/// Sleeps until one of `fds` is ready for what `flags` say or for `timeout`.
+fn wait_for(fds: &[BorrowedFd<'_>], flags: PollFlags, timeout: Duration) -> io::Result<()> {
     let mut fds: Vec<_> = fds
         .iter()
-        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .map(|fd| PollFd::from_borrowed_fd(*fd, flags))
         .collect();
     let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
     match poll(&mut fds, Some(&timeout)) {

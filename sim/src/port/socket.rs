@@ -7,7 +7,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{LivePort, MAX_FRAME, PortStats, wait_readable, would_block};
+use rustix::event::PollFlags;
+
+use super::{LivePort, MAX_FRAME, PortStats, wait_for, wait_readable, would_block};
 
 /// Bytes kept for a peer that does not read; more is dropped frame by frame.
 const BACKLOG: usize = 4 << 20;
@@ -192,6 +194,9 @@ impl LivePort for SocketPort {
             _ if self.parsed < self.input.len() && whole_frame(&self.input[self.parsed..]) => {
                 Ok(())
             }
+            (Some(peer), _) if self.written < self.output.len() => {
+                wait_for(&[peer.as_fd()], PollFlags::IN | PollFlags::OUT, timeout)
+            }
             (Some(peer), _) => wait_readable(&[peer.as_fd()], timeout),
             (None, End::Listens(listener, _)) => wait_readable(&[listener.as_fd()], timeout),
             (None, End::Connects { .. }) => {
@@ -328,6 +333,27 @@ mod tests {
         }
         assert!(server.stats().dropped > 0);
         assert!(server.output.len() <= BACKLOG + BACKLOG / 4 + MAX_FRAME);
+    }
+
+    #[test]
+    fn waiting_ends_when_a_slow_peer_has_room_again() {
+        let (mut server, mut client) = joined("slow");
+        for _ in 0..200 {
+            server.send(&[0; 9000]).expect("sends");
+        }
+        server.flush().expect("does not block");
+        assert!(server.written < server.output.len(), "more than fits");
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            receive(&mut client, 200).len()
+        });
+        let start = Instant::now();
+        while server.written < server.output.len() {
+            server.wait(Duration::from_secs(60)).expect("waits");
+            server.flush().expect("does not block");
+        }
+        assert!(start.elapsed() < Duration::from_secs(30));
+        assert_eq!(reader.join().expect("reads"), 200);
     }
 
     #[test]

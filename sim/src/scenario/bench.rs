@@ -10,7 +10,7 @@ use sluice_hal::Phase;
 use sluice_regs::bar0_regs;
 
 use super::lab::Lab;
-use super::server::{Server, ServerError, Setup};
+use super::server::{LOSSES, Server, ServerError, Setup};
 use super::{firmware, profile};
 use crate::initiator::{
     Config, ConnectConfig, HostError, Initiator, Transport, Workload, WorkloadConfig,
@@ -39,13 +39,6 @@ const PROFILED: u32 = 1;
 /// Counters of the core window beyond the phases.
 const PAGE_ACCESSES: u32 = 8;
 const FRAME_LOADS: u32 = 9;
-/// Counters of frames that were good and found no room.
-const LOSSES: [u32; 3] = [
-    bar0_regs::DROP_NO_BUFFER_OFFSET,
-    bar0_regs::DROP_QUEUE_FULL_OFFSET,
-    bar0_regs::DROP_OVERRUN_OFFSET,
-];
-
 /// One load.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {

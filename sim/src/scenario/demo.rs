@@ -219,6 +219,7 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
                 transports: transports(demo.transport).to_vec(),
                 extent,
                 patience,
+                lossy: demo.loss != Loss::default(),
             },
             &meter,
             &mut runner,
@@ -279,6 +280,10 @@ fn serve_vm(
             "core {core}: {} reads, {} writes, {} retransmissions, {} errors; ",
             c.reads, c.writes, c.retransmits, c.errors
         );
+    }
+    let lost = server.lost_frames();
+    if lost > 0 {
+        summary += &format!("{lost} frames found no room on the card; ");
     }
     if demo.loss != Loss::default() {
         let [to, from] = port.lost();

@@ -23,6 +23,15 @@ const LEAP: Clock = 64 * 32;
 /// Longest sleep: timers of the firmware go on.
 const NAP: Duration = Duration::from_millis(1);
 
+/// Bits that the cable carries to the card per clock: 10 Gb/s. A socket hands over hundreds of frames at once, which no cable
+/// does and for which no card has the buffers.
+const BITS_PER_CLOCK: u64 = 40;
+
+/// Clocks that a frame occupies the cable, with preamble, FCS and gap.
+fn wire_time(len: usize) -> Clock {
+    ((len + 24) as u64 * 8).div_ceil(BITS_PER_CLOCK)
+}
+
 /// Joins a port to the card's cable.
 pub struct Live<'a> {
     port: &'a mut dyn LivePort,
@@ -83,12 +92,15 @@ impl<'a> Live<'a> {
         let micros = self.start.elapsed().as_micros() as u64;
         world.card().set_time(TimeSource::Live { micros });
         self.port.receive(&mut self.frames, BATCH)?;
-        let now = world.now();
         for frame in self.frames.drain(..) {
             if let Some(pcap) = &mut self.pcap {
                 pcap.write(micros * CLOCKS_PER_MICRO, &frame)?;
             }
-            world.ethernet.to_card.push_back((now, frame));
+            let end = world.now() + wire_time(frame.len());
+            world.ethernet.to_card.push_back((world.now(), frame));
+            while world.now() < end {
+                world.step();
+            }
         }
         for _ in 0..4 {
             let limit = world.now() + LEAP;
@@ -102,9 +114,9 @@ impl<'a> Live<'a> {
             self.port.send(&frame)?;
             sent = true;
         }
-        if sent {
-            self.port.flush()?;
-        }
+        // Also when nothing new was sent: what the peer did not take at once would wait for the card's next frame, which may
+        // come only when a timer tells the card that something is missing.
+        self.port.flush()?;
         if sent || !world.is_quiet() || (self.busy)() {
             self.quiet_since = world.now();
         } else if self.settle == SETTLE_RTL && world.idle_until().is_some() {
@@ -116,5 +128,69 @@ impl<'a> Live<'a> {
             self.quiet_since = world.now() - self.settle / 2;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::card::functional::FunctionalCard;
+    use crate::port::PortStats;
+
+    /// Its peer takes one frame at a time; how many wait for it.
+    struct Slow(Arc<AtomicUsize>);
+
+    impl LivePort for Slow {
+        fn receive(&mut self, _frames: &mut Vec<Vec<u8>>, _most: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn send(&mut self, _frame: &[u8]) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            let left = self.0.load(Ordering::Relaxed).saturating_sub(1);
+            self.0.store(left, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn wait(&mut self, _timeout: Duration) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn connected(&self) -> bool {
+            true
+        }
+
+        fn stats(&self) -> PortStats {
+            PortStats::default()
+        }
+
+        fn describe(&self) -> String {
+            "slow".into()
+        }
+    }
+
+    #[test]
+    fn what_the_peer_does_not_take_at_once_follows_without_the_card_sending_more() {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut world = World::new(Box::new(FunctionalCard::new(1, 1)));
+        let frames = (0..100).map(|_| (0, vec![0; 60]));
+        world.ethernet.from_card.extend(frames);
+        let mut port = Slow(waiting.clone());
+        let mut live = Live::new(&mut world, &mut port, None, || false);
+        let mut turns = 0;
+        let done = || {
+            turns += 1;
+            turns > 150
+        };
+        live.run(&mut world, &Meter::default(), done)
+            .expect("no port fails");
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! `serve`: the card stays up for whoever is at the other end of a live port.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -87,7 +88,7 @@ fn instructions(setup: &Setup, listen: &str) -> String {
             port.name
         );
         if let Some((ip, prefix)) = port.ipv4 {
-            let ip = std::net::Ipv4Addr::from(ip);
+            let ip = Ipv4Addr::from(ip);
             text += &format!(", {ip}/{prefix}\n\n  on the host:\n");
             if let Some(name) = listen.strip_prefix("tap:") {
                 let octets = ip.octets();
@@ -108,6 +109,9 @@ fn instructions(setup: &Setup, listen: &str) -> String {
                 );
             }
             if port.rdma_port != 0 {
+                text += &rdma_instructions(setup, port.rdma_port, ip, listen);
+            }
+            if port.rdma_port != 0 {
                 text += &format!(
                     "  or, with an RDMA device on that interface: nvme-rdma, -t rdma and -s {}\n",
                     port.rdma_port
@@ -116,6 +120,22 @@ fn instructions(setup: &Setup, listen: &str) -> String {
         }
     }
     text + "\nserving until interrupted"
+}
+
+/// The same over RDMA, for a host whose network card has none.
+fn rdma_instructions(setup: &Setup, port: u16, ip: Ipv4Addr, listen: &str) -> String {
+    let device = listen.strip_prefix("tap:").unwrap_or("DEVICE");
+    let mut text = format!(
+        "\n  or over RDMA:\n    modprobe rdma_rxe && rdma link add rxe0 type rxe netdev {device}\n    \
+         modprobe nvme-rdma\n    nvme discover -t rdma -a {ip} -s {port}\n"
+    );
+    for subsystem in &setup.config.subsystems {
+        text += &format!(
+            "    nvme connect -t rdma -a {ip} -s {port} -n {}\n",
+            subsystem.nqn
+        );
+    }
+    text
 }
 
 fn describe(notice: &Notice) -> String {

@@ -11,15 +11,24 @@ use sluice_driver::card::{Card, CardError, CardOptions};
 use sluice_driver::config::{Config, ConfigError, Format, Source};
 use sluice_driver::nvme::SsdOptions;
 
+use sluice_regs::bar0_regs;
+
 use super::firmware;
 use crate::card::CardModel;
 use crate::card::functional::FunctionalCard;
 use crate::options::CardKind;
 use crate::ssd::{Latency, MSIX_TABLE, NamespaceSpec, Ssd, SsdConfig};
-use crate::world::{World, WorldHandle, card_device, ssd_device};
+use crate::world::{CARD_BAR0, World, WorldHandle, card_device, ssd_device};
 
 /// The configuration used when none is given.
 pub const DEFAULT_CONFIG: &str = include_str!("default.toml");
+
+/// Counters of frames that were good and found no room.
+pub(super) const LOSSES: [u32; 3] = [
+    bar0_regs::DROP_NO_BUFFER_OFFSET,
+    bar0_regs::DROP_QUEUE_FULL_OFFSET,
+    bar0_regs::DROP_OVERRUN_OFFSET,
+];
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -186,6 +195,16 @@ impl Server {
     pub fn state(&mut self) -> String {
         let cores = u32::from(self.rig.card().info().cores);
         super::log::state(&mut self.world.borrow_mut(), cores)
+    }
+
+    /// Good frames that the card dropped for want of a buffer or of room in a queue, since it was started.
+    pub fn lost_frames(&mut self) -> u64 {
+        let mut world = self.world.borrow_mut();
+        LOSSES
+            .iter()
+            .filter_map(|at| world.host_read(CARD_BAR0 + u64::from(*at), 4).ok())
+            .filter_map(|value| Some(u64::from(u32::from_le_bytes(value.try_into().ok()?))))
+            .sum()
     }
 
     /// Looks for events for `timeout` of card time.

@@ -31,6 +31,8 @@ pub struct Plan {
     pub extent: Extent,
     /// How long one step may take.
     pub patience: Duration,
+    /// The link loses frames.
+    pub lossy: bool,
 }
 
 /// Boots the VM as a step of the run.
@@ -49,6 +51,9 @@ pub fn boot(config: &VmConfig, runner: &mut Runner) -> Option<Vm> {
 /// Runs the scenario on a booted VM; the outcome is in `runner`.
 pub fn run(vm: &mut Vm, plan: &Plan, meter: &Arc<Meter>, runner: &mut Runner) {
     let mut host = Host::new(vm, plan.target.clone(), plan.patience, meter.clone());
+    if plan.lossy && plan.transports.contains(&Transport::Rdma) {
+        host.forgive();
+    }
     if plan.transports.contains(&Transport::Rdma) {
         runner.step("set up RoCE in software (rxe)", || host.set_up_roce());
     }

@@ -70,6 +70,7 @@ pub fn run(
             transports: transports.to_vec(),
             extent,
             patience: Duration::from_secs(300),
+            lossy: loss != Loss::default(),
         };
         scenario::run(&mut vm, &plan, &meter, &mut runner);
     }

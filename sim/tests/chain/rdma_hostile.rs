@@ -769,7 +769,7 @@ fn a_host_that_vanishes_with_commands_in_flight_leaves_nothing_behind() {
             live.end(&mut bench);
             bench.run(30_000 * MS);
             let (cores, _, (controllers, _)) = bench.resources().expect("the functional card");
-            let pairs: u16 = cores.iter().map(|c| c.queue_pairs as u16).sum();
+            let pairs: u16 = cores.iter().map(|c| c.queue_pairs).sum();
             assert_eq!((controllers, pairs), (1, 2), "the live host's alone");
         }
         bench.drop_capture("a host that vanishes leaves packets without an answer");

@@ -150,12 +150,43 @@ pub fn demo_functional_model(_long: bool) -> Result<Outcome> {
         "functional-model",
         CardKind::Functional,
         false,
-        &["--host", "model"],
+        &["--host", "model", "--transport", "both"],
+    )
+}
+
+pub fn demo_functional_model_loss(_long: bool) -> Result<Outcome> {
+    demo(
+        "functional-model-loss",
+        CardKind::Functional,
+        false,
+        &["--host", "model", "--transport", "both", "--loss", "1"],
     )
 }
 
 pub fn demo_rtl_model(_long: bool) -> Result<Outcome> {
-    demo("rtl-model", CardKind::Rtl, false, &["--host", "model"])
+    demo(
+        "rtl-model",
+        CardKind::Rtl,
+        false,
+        &["--host", "model", "--transport", "both"],
+    )
+}
+
+pub fn demo_rtl_model_loss(_long: bool) -> Result<Outcome> {
+    demo(
+        "rtl-model-loss",
+        CardKind::Rtl,
+        false,
+        &[
+            "--host",
+            "model",
+            "--transport",
+            "both",
+            "--loss",
+            "1",
+            "--short",
+        ],
+    )
 }
 
 pub fn demo_functional_vm(_long: bool) -> Result<Outcome> {
@@ -163,7 +194,24 @@ pub fn demo_functional_vm(_long: bool) -> Result<Outcome> {
         "functional-vm",
         CardKind::Functional,
         true,
-        &["--host", "vm"],
+        &["--host", "vm", "--transport", "both"],
+    )
+}
+
+pub fn demo_functional_vm_loss(_long: bool) -> Result<Outcome> {
+    demo(
+        "functional-vm-loss",
+        CardKind::Functional,
+        true,
+        &[
+            "--host",
+            "vm",
+            "--transport",
+            "both",
+            "--loss",
+            "1",
+            "--short",
+        ],
     )
 }
 
@@ -172,12 +220,34 @@ pub fn demo_rtl_vm_short(_long: bool) -> Result<Outcome> {
         "rtl-vm-short",
         CardKind::Rtl,
         true,
-        &["--host", "vm", "--short"],
+        &["--host", "vm", "--transport", "both", "--short"],
     )
 }
 
 pub fn demo_rtl_vm(_long: bool) -> Result<Outcome> {
-    demo("rtl-vm", CardKind::Rtl, true, &["--host", "vm"])
+    demo(
+        "rtl-vm",
+        CardKind::Rtl,
+        true,
+        &["--host", "vm", "--transport", "both"],
+    )
+}
+
+pub fn demo_rtl_vm_loss(_long: bool) -> Result<Outcome> {
+    demo(
+        "rtl-vm-loss",
+        CardKind::Rtl,
+        true,
+        &[
+            "--host",
+            "vm",
+            "--transport",
+            "both",
+            "--loss",
+            "1",
+            "--short",
+        ],
+    )
 }
 
 pub fn vm_selftest(_long: bool) -> Result<Outcome> {
@@ -187,7 +257,11 @@ pub fn vm_selftest(_long: bool) -> Result<Outcome> {
         vm: Some(&vm),
         waves: false,
     })?;
-    scenario("vm-selftest", command, &["vm-selftest"])
+    scenario(
+        "vm-selftest",
+        command,
+        &["vm-selftest", "--transport", "both"],
+    )
 }
 
 pub fn captures(_long: bool) -> Result<Outcome> {

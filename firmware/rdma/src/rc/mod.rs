@@ -20,7 +20,7 @@ use crate::{
     psn,
 };
 use heapless::Deque;
-use qp::{Qp, State, flag};
+use qp::{Qp, State, flag, form};
 use sluice_hal::{
     BufId, MAX_GATHER, Micros, PmSlice,
     roce::{QPN_CORE_SHIFT, Remote, RoceRx},
@@ -283,8 +283,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             peer: v4.map_or([a, b, c, d].map(u32::from_be_bytes), |ip| [0, 0, 0, ip]),
             flags: self.qps[q].flags & flag::QUEUED,
             state: State::Live,
-            ipv6: open.peer.is_ipv6(),
-            vlan: open.peer.tci != 0,
+            form: [0, form::IPV6][usize::from(open.peer.is_ipv6())]
+                | [0, form::VLAN][usize::from(open.peer.tci != 0)],
             mtu_code: open.mtu as u8,
             epsn,
             credits: open.receives,
@@ -446,7 +446,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.qpn != rx.dest_qp || qp.state == State::Free || rx.pkey & 0x7fff != 0x7fff {
             return None;
         }
-        if !qp.ipv6 {
+        if !qp.is_ipv6() {
             return (rx.src_ip4 == qp.peer[3]).then_some(q);
         }
         let mut bytes = [[0; 4]; 4];
@@ -521,6 +521,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             };
             let seg = *self.segs.get(place);
             self.segs.give(place);
+            qp.kept -= 1;
             free(buffer(&seg));
             if seg.is_last() {
                 qp.messages -= 1;
@@ -580,8 +581,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
 
     fn drop_all<L: Link>(&mut self, q: usize, link: &mut L) {
         let qp = &mut self.qps[q];
-        self.reserved -= core::mem::take(&mut qp.reserved);
-        (qp.messages, qp.credits, qp.partial) = (0, 0, 0);
+        self.reserved -= u16::from(core::mem::take(&mut qp.reserved));
+        (qp.messages, qp.credits, qp.partial, qp.kept) = (0, 0, 0, 0);
         while let Some(place) = qp.received.pop(&self.segs) {
             link.free(buffer(self.segs.get(place)));
             self.segs.give(place);

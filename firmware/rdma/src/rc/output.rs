@@ -84,13 +84,13 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &self.qps[q];
         let mut job = RoceJob::new(message, qp.remote_qpn, psn);
         job.template = template(&self.cfg, q);
-        (job.vlan, job.ipv6, job.mtu_code) = (qp.vlan, qp.ipv6, qp.mtu_code);
+        (job.vlan, job.ipv6, job.mtu_code) = (qp.has_vlan(), qp.is_ipv6(), qp.mtu_code);
         job
     }
 
     fn send_request<L: Link>(&mut self, q: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
         let qp = &self.qps[q];
-        let window = if qp.probing { 1 } else { self.cfg.window };
+        let window = (self.cfg.window >> qp.held_back).max(1);
         let room = window.saturating_sub(qp.in_flight());
         if qp.state != State::Live || qp.cursor.is_none() || qp.has(flag::WAIT) || room == 0 {
             return Ok(false);
@@ -159,7 +159,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         };
         let is_send = !matches!(message, RoceMessage::Write(_));
         // The acknowledgment of what follows at once is as good; but without any, rxe never sends one.
-        let at_once = packets < room && !limited;
+        let last = u32::from(with_send || packets == 0);
+        let at_once = packets + last < room && !limited;
         let more = ends && at_once && (coupled && !with_send || !wr.next().is_none());
         let again = psn::diff(qp.nxt, qp.max) < 0;
         let ask = if is_send {
