@@ -6,6 +6,9 @@ use crate::{Link, pool::Seg, psn};
 use sluice_hal::{Micros, layout, roce::RoceRx};
 use sluice_wire::roce::{NakCode, Opcode, Syndrome};
 
+/// RNR NAK timer codes from one time to its double, and the code of 20 milliseconds.
+const DOUBLE: u8 = 2;
+const LONGEST: u8 = 22;
 /// A queue pair may keep so many times the places that are left.
 const SHARE: u16 = 4;
 
@@ -101,9 +104,10 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         }
         if place.first && !self.start_message(q, place, now, link) {
             self.stats.rnr_naks += 1;
-            self.nak(q, Syndrome::RnrNak(self.cfg.rnr_code));
+            self.nak(q, Syndrome::RnrNak(self.not_before(q)));
             return false;
         }
+        self.qps[q].syndrome = 0;
         self.qps[q].partial_at = now.0 as u32;
         self.keep(q, place, now, rx)
     }
@@ -149,6 +153,15 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         self.reserved += u16::from(places);
         qp.set(flag::IN_MESSAGE);
         true
+    }
+
+    /// How long a host is asked to wait: twice as long as the last time if that was in vain. Hosts repeat all they have sent
+    /// since, which is a flood if many do so.
+    fn not_before(&self, q: usize) -> u8 {
+        match Syndrome::from_code(self.qps[q].syndrome) {
+            Some(Syndrome::RnrNak(last)) => (last + DOUBLE).min(self.cfg.rnr_code.max(LONGEST)),
+            _ => self.cfg.rnr_code,
+        }
     }
 
     /// A message that takes so many places may begin. Who keeps some already has to leave an eighth of all to those who keep
