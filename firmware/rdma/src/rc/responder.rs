@@ -164,12 +164,13 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         }
     }
 
-    /// A message that takes so many places may begin. Who keeps some already has to leave an eighth of all to those who keep
-    /// none, and of the rest a part: hosts whose commands wait do not fill all places with further ones.
+    /// A message that takes so many places may begin. Who keeps some already has to leave one to each queue pair that keeps none and
+    /// an eighth of all beside these, and of the rest a part: hosts whose commands wait do not fill all places with further ones.
     fn has_places(&self, q: usize, places: u16) -> bool {
         let available = self.segs.room() - self.reserved;
         let kept = self.qps[q].kept;
-        let share = SHARE * available.saturating_sub(SEGS as u16 / 8);
+        let left_alone = SEGS as u16 / 8 + (self.opened - self.keeping);
+        let share = SHARE * available.saturating_sub(left_alone);
         places <= available && (kept == 0 || kept + places <= share)
     }
 
@@ -193,6 +194,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             return false; // promised: not met
         };
         qp.received.push(&mut self.segs, at);
+        self.keeping += u16::from(qp.kept == 0);
         qp.kept += 1;
         qp.reserved -= 1;
         self.reserved -= 1;
