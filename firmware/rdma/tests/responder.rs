@@ -107,11 +107,15 @@ fn without_a_receive_the_host_is_told_to_wait_and_then_served() {
         [(ACK, 0), (0x20 | 12, 1)],
         "and what follows is no gap"
     );
-    bench.request(Opcode::SendOnly, 1, true, &[2; 64]);
-    assert_eq!(bench.verdicts(), [(0x20 | 12, 1)]);
+    for code in [14, 16, 18, 20, 22, 22] {
+        bench.request(Opcode::SendOnly, 1, true, &[2; 64]);
+        assert_eq!(bench.verdicts(), [(0x20 | code, 1)], "twice as long");
+    }
     bench.rc.post_receives(bench.id, 1);
     bench.request(Opcode::SendOnly, 1, true, &[2; 64]);
     assert_eq!(bench.verdicts(), [(ACK, 1)]);
+    bench.request(Opcode::SendOnly, 2, true, &[3; 64]);
+    assert_eq!(bench.verdicts(), [(0x20 | 12, 2)], "it was not in vain");
     assert_eq!(bench.message(), Some(vec![1; 64]));
     assert_eq!(bench.message(), Some(vec![2; 64]));
 }

@@ -111,8 +111,10 @@ fn queues_that_nobody_reads_leave_pages_for_others(over: Transport) {
 }
 
 fn when_stalled_hosts_have_all_memory_they_lose_their_connections(over: Transport) {
+    // Hosts over RDMA repeat what they are told to wait with, which takes the simulation long.
+    let queues = if over == Transport::Rdma { 12 } else { 32 };
     // Ten seconds, in which what asks for little still gets it.
-    the_greedy_and_another(over, "greedy-everything", 4, 32, 131_072, 25_000 * MS);
+    the_greedy_and_another(over, "greedy-everything", 4, queues, 131_072, 25_000 * MS);
 }
 
 fn large_writes_on_deep_queues_are_never_sent_back(over: Transport) {

@@ -178,6 +178,9 @@ pub struct Rc<const QPS: usize, const WRS: usize, const SEGS: usize> {
     deadline: Option<Micros>,
     /// Places of `segs` promised to messages under way.
     reserved: u16,
+    /// Queue pairs, and those of them that keep messages.
+    opened: u16,
+    keeping: u16,
     released: List,
     ready: Deque<u16, QPS>,
     /// Queue pairs whose acknowledgments wait, and until when: all wait equally long.
@@ -207,6 +210,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             stats: Stats::NEW,
             deadline: None,
             reserved: 0,
+            opened: 0,
+            keeping: 0,
             released: List::EMPTY,
             ready: Deque::new(),
             late: Deque::new(),
@@ -300,6 +305,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             ack_timeout: timeout_micros(open.ack_timeout).min(u64::from(u32::MAX)) as u32,
             ..Qp::FREE
         };
+        self.opened += 1;
         Ok((QpId(qpn), LocalEnd { qpn, psn: epsn }))
     }
 
@@ -307,6 +313,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     pub fn close<L: Link>(&mut self, id: QpId, link: &mut L) {
         let Some(q) = self.at(id) else { return };
         self.drop_all(q, link);
+        self.opened -= 1;
         let kept = self.qps[q].flags & flag::QUEUED;
         self.qps[q] = Qp {
             qpn: id.0,
@@ -522,6 +529,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             let seg = *self.segs.get(place);
             self.segs.give(place);
             qp.kept -= 1;
+            self.keeping -= u16::from(qp.kept == 0);
             free(buffer(&seg));
             if seg.is_last() {
                 qp.messages -= 1;
@@ -582,6 +590,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     fn drop_all<L: Link>(&mut self, q: usize, link: &mut L) {
         let qp = &mut self.qps[q];
         self.reserved -= u16::from(core::mem::take(&mut qp.reserved));
+        self.keeping -= u16::from(qp.kept > 0);
         (qp.messages, qp.credits, qp.partial, qp.kept) = (0, 0, 0, 0);
         while let Some(place) = qp.received.pop(&self.segs) {
             link.free(buffer(self.segs.get(place)));

@@ -6,6 +6,9 @@ use crate::{Link, pool::Seg, psn};
 use sluice_hal::{Micros, layout, roce::RoceRx};
 use sluice_wire::roce::{NakCode, Opcode, Syndrome};
 
+/// RNR NAK timer codes from one time to its double, and the code of 20 milliseconds.
+const DOUBLE: u8 = 2;
+const LONGEST: u8 = 22;
 /// A queue pair may keep so many times the places that are left.
 const SHARE: u16 = 4;
 
@@ -101,9 +104,10 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         }
         if place.first && !self.start_message(q, place, now, link) {
             self.stats.rnr_naks += 1;
-            self.nak(q, Syndrome::RnrNak(self.cfg.rnr_code));
+            self.nak(q, Syndrome::RnrNak(self.not_before(q)));
             return false;
         }
+        self.qps[q].syndrome = 0;
         self.qps[q].partial_at = now.0 as u32;
         self.keep(q, place, now, rx)
     }
@@ -151,12 +155,22 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         true
     }
 
-    /// A message that takes so many places may begin. Who keeps some already has to leave an eighth of all to those who keep
-    /// none, and of the rest a part: hosts whose commands wait do not fill all places with further ones.
+    /// How long a host is asked to wait: twice as long as the last time if that was in vain. Hosts repeat all they have sent
+    /// since, which is a flood if many do so.
+    fn not_before(&self, q: usize) -> u8 {
+        match Syndrome::from_code(self.qps[q].syndrome) {
+            Some(Syndrome::RnrNak(last)) => (last + DOUBLE).min(self.cfg.rnr_code.max(LONGEST)),
+            _ => self.cfg.rnr_code,
+        }
+    }
+
+    /// A message that takes so many places may begin. Who keeps some already has to leave one to each queue pair that keeps none and
+    /// an eighth of all beside these, and of the rest a part: hosts whose commands wait do not fill all places with further ones.
     fn has_places(&self, q: usize, places: u16) -> bool {
         let available = self.segs.room() - self.reserved;
         let kept = self.qps[q].kept;
-        let share = SHARE * available.saturating_sub(SEGS as u16 / 8);
+        let left_alone = SEGS as u16 / 8 + (self.opened - self.keeping);
+        let share = SHARE * available.saturating_sub(left_alone);
         places <= available && (kept == 0 || kept + places <= share)
     }
 
@@ -180,6 +194,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             return false; // promised: not met
         };
         qp.received.push(&mut self.segs, at);
+        self.keeping += u16::from(qp.kept == 0);
         qp.kept += 1;
         qp.reserved -= 1;
         self.reserved -= 1;
