@@ -256,7 +256,9 @@ package sluice_pkg;
     RoceReadResponse   = 4'd4,
     RoceAcknowledge    = 4'd5,
     RoceCnp            = 4'd6,
-    RoceDatagram       = 4'd7
+    RoceDatagram       = 4'd7,
+    RoceWriteSend      = 4'd8, // a WRITE, and behind it a SEND of the last gather entry
+    RoceWriteSendInvalidate = 4'd9
   } roce_message_e;
 
   typedef enum logic [1:0] {

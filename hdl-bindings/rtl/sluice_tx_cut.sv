@@ -47,6 +47,10 @@ module sluice_tx_cut
   tx_roce_t    roce;
   tx_job_t     next;
   logic        bad_roce, whole; // the payload is whole packets
+  logic        coupled;         // a WRITE and behind it a SEND, of the last gather entry
+  logic [1:0]  last_at;
+  logic [17:0] send_len;
+  logic [19:0] write;           // payload of the WRITE
   assign roce = tx_roce_t'(wait_q);
 
   always_comb begin
@@ -57,11 +61,17 @@ module sluice_tx_cut
       next.header_len = next.l4_offset + 8'd8;
       next.mss        = 16'd128 << roce.mtu_code;
     end
+    coupled  = roce.message == RoceWriteSend || roce.message == RoceWriteSendInvalidate;
+    last_at  = 2'(roce.gather_len - 1'b1);
+    send_len = wait_q.gather[last_at].len;
+    write    = total - 20'(send_len);
     whole    = (total & (20'(next.mss) - 1'b1)) == '0;
     bad_roce = roce.kind_tcp || roce.mtu_code == 3'd0 || roce.mtu_code > 3'd5;
     unique case (roce.message)
       RoceSend, RoceSendInvalidate, RoceWrite, RoceReadResponse: bad_roce |= !roce.ends && (!whole || total == '0);
       RoceReadRequest, RoceAcknowledge, RoceCnp:                 bad_roce |= !(roce.starts && roce.ends) || total != '0;
+      RoceWriteSend, RoceWriteSendInvalidate:
+        bad_roce |= !roce.ends || roce.gather_len == '0 || write == '0 || send_len == '0 || 20'(send_len) > 20'(next.mss);
       RoceDatagram:                       bad_roce |= !(roce.starts && roce.ends) || total > 20'(next.mss);
       default:                            bad_roce = 1'b1;
     endcase
@@ -111,13 +121,18 @@ module sluice_tx_cut
   logic [PmAddrW-1:0] addr_q;        // the rest of it
   logic [17:0]        entry_q;
 
-  logic        train, roce_go, last_frame, start_go, piece_go, piece_ends, entry_ends, frame_ends, job_ends;
+  logic [17:0]   send_len_q;
+  roce_message_e send_q;       // how it goes
+  logic          send_begins;
+  logic        send_follows_q; // the RDMA WRITE of a coupled job is being cut
+  logic        train, last_packet, roce_go, last_frame, start_go, piece_go, piece_ends, entry_ends, frame_ends, job_ends;
   logic [13:0] payload, piece;
   logic [7:0]  held_back;   // control bits that do not belong on this frame
 
   assign train      = job_q.kind_tcp || job_q.kind_roce;
-  assign last_frame = !train || left_q <= 20'(job_q.mss);
-  assign payload    = last_frame ? left_q[13:0] : job_q.mss[13:0];
+  assign last_packet = !train || left_q <= 20'(job_q.mss); // of this message, as far as the job has it
+  assign last_frame  = last_packet && !send_follows_q;
+  assign payload    = last_packet ? left_q[13:0] : job_q.mss[13:0];
   assign held_back  = (last_frame ? 8'h00 : 8'h09) | (first_q ? 8'h00 : 8'h80); // FIN, PSH; CWR
 
   // ---- RoCE: headers of the frame that begins ----
@@ -133,7 +148,7 @@ module sluice_tx_cut
   assign around = 14'(job_q.header_len) + (job_q.kind_roce ? 14'd16 + {9'h0, ext, 2'b00} + 14'(pad) : 14'd0);
 
   sluice_tx_roce u_roce (
-    .job_i(roce_q), .psn_i(job_q.seq[23:0]), .first_i(roce_q.starts && first_q), .last_i(roce_q.ends && last_frame),
+    .job_i(roce_q), .psn_i(job_q.seq[23:0]), .first_i(roce_q.starts && first_q), .last_i(roce_q.ends && last_packet),
     .end_i(last_frame), .nth_i(nth), .pad_i(pad), .ext_o(ext), .head_o(head)
   );
 
@@ -141,6 +156,10 @@ module sluice_tx_cut
     if (load) begin
       roce_q  <= roce;
       since_q <= '0;
+      if (coupled) roce_q.message <= RoceWrite;
+    end else if (send_begins) begin
+      roce_q.message <= send_q;
+      roce_q.starts  <= 1'b1;
     end else if (start_go) begin
       since_q <= nth ? '0 : since_q + 1'b1;
       head_q  <= head;
@@ -209,7 +228,8 @@ module sluice_tx_cut
   assign roce_go    = (state_q == Head || state_q == HeadRest || state_q == Tail) && piece_ready_i;
   assign frame_ends = (start_go && (bad_q || (payload == '0 && !job_q.kind_roce))) ||
                       (piece_go && piece_ends && !job_q.kind_roce) || (roce_go && state_q == Tail);
-  assign job_ends   = frame_ends && (state_q == Start ? frame_o.job_last : left_q == '0);
+  assign job_ends    = frame_ends && (state_q == Start ? frame_o.job_last : left_q == '0 && !send_follows_q);
+  assign send_begins = frame_ends && send_follows_q && left_q == '0 && !bad_q;
   assign load       = wait_valid_q && (state_q == Empty || job_ends);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -229,10 +249,18 @@ module sluice_tx_cut
       core_q  <= wait_core_q;
       bad_q   <= bad;
       first_q <= 1'b1;
-      left_q  <= total;
+      left_q  <= (wait_q.kind_roce && coupled) ? write : total;
+      send_follows_q <= wait_q.kind_roce && coupled && !bad;
+      send_len_q     <= send_len;
+      send_q         <= (roce.message == RoceWriteSend) ? RoceSend : RoceSendInvalidate;
       idx_q   <= '0;
       addr_q  <= wait_q.gather[0].addr;
       entry_q <= wait_q.gather[0].len;
+    end else if (send_begins) begin
+      // Its entry is the one that the gathering has come to.
+      send_follows_q <= 1'b0;
+      first_q        <= 1'b1;
+      left_q         <= 20'(send_len_q);
     end else if (start_go) begin
       first_q      <= 1'b0;
       left_q       <= left_q - 20'(payload);

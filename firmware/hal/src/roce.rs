@@ -33,7 +33,7 @@
 //!
 //! | word | bits and fields |
 //! |---|---|
-//! | 0 | 0 zero; 7 RoCE; 6:4 gather entries (0 to 4); 11:8 message kind; 12 the job has the message's first packet; 13 and its last; 14 AckReq on the job's last packet; 15 solicited event on it; 23:16 AckReq on every n-th packet besides (0: none) |
+//! | 0 | 0 zero; 7 RoCE; 6:4 gather entries (0 to 4); 11:8 message kind (from 0: SEND, SEND with invalidate, WRITE, READ request, READ response, acknowledgment, CNP, datagram, WRITE and SEND, WRITE and SEND with invalidate); 12 the job has the message's first packet; 13 and its last; 14 AckReq on the job's last packet; 15 solicited event on it; 23:16 AckReq on every n-th packet besides (0: none) |
 //! | 1 | 23:0 template address; 26:24 path MTU code (1 to 5); 27 the template has a VLAN tag; 28 it is IPv6 |
 //! | 2 | RETH length, or READ request length |
 //! | 3 | 23:0 destination queue pair |
@@ -271,6 +271,14 @@ pub enum RoceMessage {
         /// Own queue pair.
         src_qp: u32,
     },
+    /// RDMA WRITE of all gather entries but the last, and behind it a SEND of the last one, which is one packet: the data and the
+    /// response of a command. The run ends both messages; `starts` speaks of the WRITE, AckReq and solicited event of the SEND.
+    WriteSend {
+        /// Of the WRITE.
+        remote: Remote,
+        /// The SEND invalidates the WRITE's key.
+        invalidate: bool,
+    },
 }
 
 /// AckReq on a job's packets. Linux rxe never acknowledges a packet without it.
@@ -324,6 +332,8 @@ mod kind {
     pub const ACKNOWLEDGE: u32 = 5;
     pub const CNP: u32 = 6;
     pub const DATAGRAM: u32 = 7;
+    pub const WRITE_SEND: u32 = 8;
+    pub const WRITE_SEND_INVALIDATE: u32 = 9;
 }
 
 impl RoceJob {
@@ -401,6 +411,17 @@ impl RoceJob {
                 kind::ACKNOWLEDGE
             }
             RoceMessage::Cnp => kind::CNP,
+            RoceMessage::WriteSend { remote, invalidate } => {
+                put(2, remote.len);
+                put(5, remote.rkey);
+                put(6, remote.va as u32);
+                put(7, (remote.va >> 32) as u32);
+                if invalidate {
+                    kind::WRITE_SEND_INVALIDATE
+                } else {
+                    kind::WRITE_SEND
+                }
+            }
             RoceMessage::Datagram { qkey, src_qp } => {
                 put(5, qkey);
                 put(6, src_qp);
@@ -463,6 +484,10 @@ impl RoceJob {
             kind::DATAGRAM => RoceMessage::Datagram {
                 qkey: w[5],
                 src_qp: w[6],
+            },
+            kind::WRITE_SEND | kind::WRITE_SEND_INVALIDATE => RoceMessage::WriteSend {
+                remote,
+                invalidate: w[0] >> 8 & 1 != 0,
             },
             _ => return None,
         };

@@ -15,7 +15,7 @@ pub struct Config {
     pub templates: PmAddr,
     /// DSCP of what is sent, 0 to 63. ECT(0) is set with it.
     pub dscp: u8,
-    /// Longest message taken, bytes: a command capsule with its in-capsule data.
+    /// Longest message taken, bytes: a command capsule with its in-capsule data. At most 255 packets of 256 bytes.
     pub recv_size: u32,
     /// Packets that a queue pair may have sent and not seen acknowledged; at most 2^22.
     pub window: u32,

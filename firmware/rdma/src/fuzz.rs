@@ -42,6 +42,8 @@ struct Card {
     /// What a host would know: the next PSN expected of it, and the last it was sent.
     expected: u32,
     last_sent: u32,
+    /// Jobs with a WRITE and the SEND behind it.
+    coupled: u32,
     /// A READ under way: next PSN of its answer, bytes to come, bytes per packet.
     read: Option<(u32, u32, u32)>,
 }
@@ -71,6 +73,14 @@ impl Link for Card {
             RoceMessage::Write(remote) => {
                 self.last_sent = job.psn;
                 assert!(len <= remote.len && (!(job.starts && job.ends) || len == remote.len));
+            }
+            RoceMessage::WriteSend { remote, .. } => {
+                self.last_sent = job.psn;
+                self.coupled += 1;
+                let send = job.gather[usize::from(job.gather_len) - 1].len;
+                assert!(job.gather_len > 1 && send > 0 && send <= mtu && job.ends);
+                let len = len - send;
+                assert!(len > 0 && len <= remote.len && (!job.starts || len == remote.len));
             }
             RoceMessage::Cnp => {}
             RoceMessage::ReadRequest(remote) => {
@@ -147,6 +157,9 @@ pub(crate) struct Reached {
     pub undone: u32,
     pub failed: u32,
     pub resent: u32,
+    pub coupled: u32,
+    /// Messages without an acknowledgment of their own, where acknowledgments wait for each other.
+    pub together: u32,
     pub asked: u32,
     pub established: u32,
     pub ended: u32,
@@ -154,14 +167,15 @@ pub(crate) struct Reached {
 
 pub(crate) fn play(data: &[u8]) -> Reached {
     let mut input = Input(data);
-    if input.next() & 1 == 0 {
-        queue_pairs(&mut input)
+    let how = input.next();
+    if how & 1 == 0 {
+        queue_pairs(how & 2 != 0, &mut input)
     } else {
         connections(&mut input)
     }
 }
 
-fn queue_pairs(input: &mut Input<'_>) -> Reached {
+fn queue_pairs(acks_wait: bool, input: &mut Input<'_>) -> Reached {
     let mut world = World {
         rc: Rc::new(),
         card: Card {
@@ -170,6 +184,7 @@ fn queue_pairs(input: &mut Input<'_>) -> Reached {
             random: input.word(),
             expected: 0,
             last_sent: 0,
+            coupled: 0,
             read: None,
         },
         open: Vec::new(),
@@ -185,6 +200,8 @@ fn queue_pairs(input: &mut Input<'_>) -> Reached {
         recv_size: RECV_SIZE,
         window: 64,
         max_train: 4096,
+        ack_delay: if acks_wait { 100 } else { 0 },
+        ack_every: 8,
         ..Config::default()
     });
     while let Some(what) = input.byte() {
@@ -204,6 +221,12 @@ fn queue_pairs(input: &mut Input<'_>) -> Reached {
         messages: world.messages,
         failed: stats.failed,
         resent: stats.resent,
+        coupled: world.card.coupled,
+        together: if acks_wait {
+            stats.messages.saturating_sub(stats.acks)
+        } else {
+            0
+        },
         ..world.reached
     }
 }
@@ -306,6 +329,8 @@ impl World {
             let mut rx = packet(buf, Opcode::SendOnly as u8, end.qpn, psn);
             rx.payload_len = 64 + u16::from(detail);
             self.arrive(&rx);
+            // It goes on without waiting; what it is told afterwards puts that right.
+            self.card.expected = psn.wrapping_add(1) & MASK_24;
         }
     }
 
@@ -353,9 +378,14 @@ impl World {
             PmSlice::new(PmAddr(layout::PAGES_BASE), len - len / 2),
         ];
         const _: () = assert!(MAX_GATHER >= 2);
-        let work = match detail & 3 {
+        let work = match detail % 5 {
             0 => Work::Send,
             1 => Work::SendInvalidate(7),
+            4 => Work::WriteSend {
+                va: 0x1000,
+                rkey: 5,
+                invalidate: true,
+            },
             2 => Work::Write {
                 va: 0x1000,
                 rkey: 1,
@@ -576,7 +606,7 @@ mod tests {
             .ok()
             .and_then(|s| s.parse().ok())
             .unwrap_or(1u64);
-        let mut all = [0u32; 9];
+        let mut all = [0u32; 11];
         for seed in base..base + 4000 {
             std::println!("seed {seed}");
             let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -590,6 +620,8 @@ mod tests {
                 r.undone,
                 r.failed,
                 r.resent,
+                r.coupled,
+                r.together,
                 r.asked,
                 r.established,
                 r.ended,

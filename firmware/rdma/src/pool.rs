@@ -53,6 +53,17 @@ pub enum Kind {
     SendInvalidate,
     Write,
     Read,
+    /// A WRITE, and behind it a SEND of the last piece in one packet.
+    WriteSend,
+    WriteSendInvalidate,
+}
+
+impl Kind {
+    /// It ends with a SEND of its own.
+    #[inline]
+    pub const fn is_coupled(self) -> bool {
+        matches!(self, Self::WriteSend | Self::WriteSendInvalidate)
+    }
 }
 
 /// A work request: queued, sent, and kept until it is acknowledged.
@@ -64,11 +75,11 @@ pub struct Wr {
     pub psn: u32,
     /// Its PSNs; at least one.
     pub packets: u32,
-    /// Bytes.
+    /// Bytes; of a coupled one those of the WRITE.
     pub len: u32,
     /// Remote address.
     pub va: u64,
-    /// Remote key, or the one to invalidate.
+    /// Remote key, or the one to invalidate; both of a coupled one.
     pub rkey: u32,
     pub kind: Kind,
     pub pieces: u8,
@@ -95,19 +106,32 @@ impl Wr {
         done: false,
     };
 
+    /// The pieces of the message, of a coupled one those of the WRITE.
+    #[inline]
+    fn message_pieces(&self) -> &[PmSlice] {
+        let count = usize::from(self.pieces - u8::from(self.kind.is_coupled()));
+        &self.gather[..count.min(MAX_GATHER)]
+    }
+
+    /// The SEND of a coupled one.
+    #[inline]
+    pub fn response(&self) -> PmSlice {
+        self.gather[usize::from(self.pieces - 1) % MAX_GATHER]
+    }
+
     /// Up to `len` bytes from byte `skip` on; returns how many pieces it takes.
     #[inline]
     pub fn gather_from(&self, mut skip: u32, mut len: u32, out: &mut [PmSlice; MAX_GATHER]) -> u8 {
+        let pieces = self.message_pieces();
         if skip == 0 && len == self.len {
             // The whole message, as a rule.
-            let used = usize::from(self.pieces).min(MAX_GATHER);
-            for (to, piece) in out.iter_mut().zip(&self.gather[..used]) {
+            for (to, piece) in out.iter_mut().zip(pieces) {
                 *to = *piece;
             }
-            return self.pieces;
+            return pieces.len() as u8;
         }
         let mut count = 0;
-        for piece in self.gather.iter().take(usize::from(self.pieces)) {
+        for piece in pieces {
             let rest = piece.split(skip).1;
             skip -= piece.len - rest.len;
             let part = rest.split(len).0;

@@ -215,6 +215,32 @@ fn an_rnr_nak_is_waited_out_and_counted() {
 }
 
 #[test]
+fn a_peer_that_was_not_ready_gets_a_packet_then_twice_as_many_each_time() {
+    let mut bench = Bench::new();
+    for token in 0..20 {
+        post(&mut bench, Work::Send, 16, token);
+    }
+    bench.pass(0);
+    assert_eq!(bench.sent().len(), 20);
+    let sends = |psns: std::ops::Range<u32>| -> Vec<_> {
+        psns.map(|psn| (Opcode::SendOnly, psn)).collect()
+    };
+    // Twice in a row, so that nothing but the first is sent before there is a receive.
+    for _ in 0..2 {
+        bench.answer(Opcode::Acknowledge, 3, 0x20 | 14, &[]);
+        bench.pass(rnr_micros(14).into());
+        assert_eq!(bench.brief(), sends(3..4));
+    }
+    for (acknowledged, next) in [(3, 4..6), (5, 6..10), (9, 10..18), (17, 18..20)] {
+        bench.answer(Opcode::Acknowledge, acknowledged, 0x1f, &[]);
+        bench.pass(0);
+        assert_eq!(bench.brief(), sends(next));
+    }
+    bench.answer(Opcode::Acknowledge, 19, 0x1f, &[]);
+    assert_eq!(bench.released().len(), 20);
+}
+
+#[test]
 fn seven_rnr_retries_are_for_ever() {
     let mut bench = Bench::with(
         &config(),
@@ -559,4 +585,165 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     bench.rc.close(bench.id, &mut bench.card);
     assert_eq!(bench.released().len(), 64);
     assert_eq!(bench.rc.work_room(), 64);
+}
+
+/// A WRITE and its SEND in one work request, of 600 and 16 bytes.
+fn post_coupled(bench: &mut Bench, invalidate: bool, token: u32) {
+    let work = Work::WriteSend {
+        va: 0x1000,
+        rkey: 0x55,
+        invalidate,
+    };
+    let pieces = [
+        PmSlice::new(PAGE, 500),
+        PmSlice::new(PAGE.plus(4096), 100),
+        PmSlice::new(PAGE.plus(8192), 16),
+    ];
+    bench.rc.post(bench.id, work, &pieces, token).expect("room");
+}
+
+#[test]
+fn a_write_and_its_send_go_as_one_job() {
+    for (invalidate, last, word) in [
+        (false, Opcode::SendOnly, 0),
+        (true, Opcode::SendOnlyInvalidate, 0x55),
+    ] {
+        let mut bench = Bench::new();
+        post_coupled(&mut bench, invalidate, 1);
+        bench.pass(0);
+        let sent = bench.sent();
+        let seen: Vec<_> = sent
+            .iter()
+            .map(|p| (p.opcode, p.psn, p.ack_req, p.len))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Opcode::WriteFirst, 0, false, 256),
+                (Opcode::WriteMiddle, 1, false, 256),
+                (Opcode::WriteLast, 2, false, 88),
+                (last, 3, true, 16),
+            ]
+        );
+        assert_eq!((sent[0].va, sent[3].word), (0x1000, word));
+        assert_eq!(bench.card.jobs.len(), 1);
+        bench.answer(Opcode::Acknowledge, 2, 0x1f, &[]);
+        assert_eq!(bench.released(), [], "the SEND is not acknowledged");
+        bench.answer(Opcode::Acknowledge, 3, 0x1f, &[]);
+        assert_eq!(bench.released(), [(1, true)]);
+    }
+}
+
+/// Whatever packet is lost, what is sent again are the packets that were sent before.
+#[test]
+fn a_coupled_job_is_taken_up_again_at_any_packet() {
+    for lost in 0..4 {
+        let mut bench = Bench::new();
+        post_coupled(&mut bench, true, 1);
+        bench.pass(0);
+        let first: Vec<_> = bench.card.sent.drain(..).collect();
+        // A sequence NAK that expects this packet.
+        bench.answer(Opcode::Acknowledge, lost, 0x60, &[]);
+        let again: Vec<_> = bench.card.sent.drain(..).collect();
+        assert_eq!(again, first[lost as usize..], "from packet {lost}");
+        bench.answer(Opcode::Acknowledge, 3, 0x1f, &[]);
+        assert_eq!(bench.released(), [(1, true)]);
+    }
+}
+
+/// A window smaller than the job cuts it anywhere: the packets stay the same.
+#[test]
+fn a_coupled_job_fits_any_window() {
+    let mut whole = Bench::new();
+    post_coupled(&mut whole, false, 1);
+    whole.pass(0);
+    let want: Vec<_> = whole
+        .sent()
+        .iter()
+        .map(|p| (p.opcode, p.psn, p.len))
+        .collect();
+    for window in 1..5 {
+        let cfg = Config { window, ..config() };
+        let mut bench = Bench::with(&cfg, &open());
+        post_coupled(&mut bench, false, 1);
+        bench.pass(0);
+        let mut seen = vec![];
+        for _ in 0..4 {
+            let sent = bench.sent();
+            seen.extend(sent.iter().map(|p| (p.opcode, p.psn, p.len)));
+            let Some(last) = sent.last() else { break };
+            assert!(last.ack_req, "else it is never acknowledged");
+            bench.answer(Opcode::Acknowledge, last.psn, 0x1f, &[]);
+        }
+        assert_eq!(seen, want, "window {window}");
+        assert_eq!(bench.released(), [(1, true)]);
+    }
+}
+
+#[test]
+fn a_coupled_work_request_with_either_message_empty_or_a_long_send_is_refused() {
+    let mut bench = Bench::new();
+    let work = Work::WriteSend {
+        va: 0,
+        rkey: 1,
+        invalidate: false,
+    };
+    for lens in [&[16][..], &[0, 16], &[100, 0], &[100, 257], &[]] {
+        let pieces: Vec<_> = lens.iter().map(|len| PmSlice::new(PAGE, *len)).collect();
+        assert_eq!(
+            bench.rc.post(bench.id, work, &pieces, 1),
+            Err(Full),
+            "{lens:?}"
+        );
+    }
+}
+
+/// With much under way one answer in four asks for an acknowledgment, and the last ones all do.
+#[test]
+fn answers_of_a_deep_queue_do_not_all_ask_for_an_acknowledgment() {
+    let mut bench = Bench::new();
+    bench.rc.post_receives(bench.id, 32);
+    for psn in 0..16 {
+        bench.request(Opcode::SendOnly, psn, false, b"command");
+    }
+    bench.sent();
+    let mut asked = vec![];
+    for token in 0..16 {
+        post(&mut bench, Work::Send, 16, token);
+        bench.pass(0);
+        asked.extend(bench.sent().iter().map(|p| p.ack_req));
+    }
+    let late = [false, false, false, true].repeat(2);
+    assert_eq!(asked, [&late[..], &[true; 8]].concat());
+    // What was sent without asking is asked for when it is sent again.
+    bench.answer(Opcode::Acknowledge, 1, 0x60, &[]);
+    assert!(bench.sent().iter().all(|p| p.ack_req));
+}
+
+/// What lies behind a SEND that nobody takes would be sent in vain each time.
+#[test]
+fn without_receives_at_the_peer_one_packet_is_tried_at_a_time() {
+    let mut bench = Bench::new();
+    post(&mut bench, Work::Send, 16, 1);
+    for token in 2..5 {
+        post_coupled(&mut bench, false, token);
+    }
+    bench.pass(0);
+    assert_eq!(bench.sent().len(), 1 + 3 * 4);
+    for _ in 0..3 {
+        // RNR NAK, timer code 14.
+        bench.answer(Opcode::Acknowledge, 0, 0x2e, &[]);
+        bench.pass(rnr_micros(14).into());
+        assert_eq!(bench.brief(), [(Opcode::SendOnly, 0)]);
+    }
+    // Then more and more, up to all of them.
+    bench.answer(Opcode::Acknowledge, 0, 0x1f, &[]);
+    let mut sent = bench.sent();
+    while let Some(last) = sent.last().filter(|last| last.psn < 12) {
+        assert!(last.ack_req);
+        bench.answer(Opcode::Acknowledge, last.psn, 0x1f, &[]);
+        sent.extend(bench.sent());
+    }
+    let psns: Vec<_> = sent.iter().map(|p| p.psn).collect();
+    assert_eq!(psns, (1..=12).collect::<Vec<_>>());
 }

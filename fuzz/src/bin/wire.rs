@@ -1,4 +1,5 @@
-//! Every parser of frames and fields that takes bytes from the wire. What is looked for is a panic.
+//! Every parser of frames and fields that takes bytes from the wire. What is looked for is a panic. RoCE packets with what
+//! becomes of them have a target of their own, `roce`.
 #![no_main]
 
 use sluice_wire::{arp, ethernet, fabrics, ib_cm, icmp, ipv4, ipv6, roce, tcp};
@@ -13,6 +14,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
 });
 
 fn layer3(ethertype: u16, bytes: &[u8]) {
+    let _ = roce::icrc(bytes);
     match ethertype {
         ethernet::ARP => drop(arp::Packet::of(bytes).copied()),
         ethernet::IPV4 => {
@@ -37,12 +39,14 @@ fn layer4(bytes: &[u8]) {
         // What we write is understood by ourselves.
         assert_eq!(tcp::Options::parse(&written[..length]).mss, options.mss);
     }
-    if let Some(packet) = roce::View::of(bytes)
-        && let Ok(mad) = packet.payload.try_into()
-    {
-        let _ = ib_cm::Message::of(mad).map(|message| message.mad().tid);
+    // As UDP's payload, and as all of a datagram.
+    for packet in [Some(bytes), bytes.get(8..)].into_iter().flatten() {
+        if let Some(packet) = roce::View::of(packet)
+            && let Ok(mad) = packet.payload.try_into()
+        {
+            let _ = ib_cm::Message::of(mad).map(|message| message.mad().tid);
+        }
     }
-    let _ = roce::icrc(bytes);
     let _ = icmp::link_layer_option(bytes, icmp::OPTION_SOURCE);
     let _ = icmp::link_layer_option(bytes, icmp::OPTION_TARGET);
 }

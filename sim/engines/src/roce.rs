@@ -117,6 +117,13 @@ pub fn malformed_roce(job: &RoceJob) -> bool {
             !(job.starts && job.ends) || len != 0
         }
         RoceMessage::Datagram { .. } => !(job.starts && job.ends) || len > mtu,
+        RoceMessage::WriteSend { .. } => {
+            let Some(write) = usize::from(job.gather_len).checked_sub(1) else {
+                return true;
+            };
+            let send = job.gather[write].len;
+            !job.ends || len == send || send == 0 || send > mtu
+        }
         _ => !job.ends && (len == 0 || !len.is_multiple_of(mtu)),
     }
 }
@@ -128,6 +135,9 @@ pub fn malformed_roce(job: &RoceJob) -> bool {
 #[must_use]
 pub fn transmit_roce(job: &RoceJob, pm: &[u8]) -> Vec<Vec<u8>> {
     assert!(!malformed_roce(job), "malformed: {job:?}");
+    if let RoceMessage::WriteSend { remote, invalidate } = job.message {
+        return write_and_send(job, remote, invalidate, pm);
+    }
     let mtu = 128usize << job.mtu_code;
     let pieces = &job.gather[..usize::from(job.gather_len)];
     let slices = pieces
@@ -143,6 +153,29 @@ pub fn transmit_roce(job: &RoceJob, pm: &[u8]) -> Vec<Vec<u8>> {
             packet(job, i as u32, first, last, i + 1 == count, part, pm)
         })
         .collect()
+}
+
+fn write_and_send(job: &RoceJob, remote: Remote, invalidate: bool, pm: &[u8]) -> Vec<Vec<u8>> {
+    let every = job.ack.every;
+    let mut write = *job;
+    write.message = RoceMessage::Write(remote);
+    write.gather_len -= 1;
+    (write.ack.last, write.solicited) = (false, false);
+    let mut frames = transmit_roce(&write, pm);
+    let mut send = *job;
+    send.message = if invalidate {
+        RoceMessage::SendInvalidate(remote.rkey)
+    } else {
+        RoceMessage::Send
+    };
+    send.starts = true;
+    (send.gather[0], send.gather_len) = (job.gather[usize::from(write.gather_len)], 1);
+    send.psn = job.psn.wrapping_add(frames.len() as u32) & roce::MASK_24;
+    // Packets are counted over both messages.
+    let nth = every != 0 && (frames.len() + 1).is_multiple_of(every.into());
+    (send.ack.last, send.ack.every) = (job.ack.last || nth, 0);
+    frames.extend(transmit_roce(&send, pm));
+    frames
 }
 
 fn packet(
@@ -169,7 +202,9 @@ fn packet(
             O::SendMiddle,
             O::SendLastInvalidate,
         ),
-        RoceMessage::Write(_) => place(O::WriteOnly, O::WriteFirst, O::WriteMiddle, O::WriteLast),
+        RoceMessage::Write(_) | RoceMessage::WriteSend { .. } => {
+            place(O::WriteOnly, O::WriteFirst, O::WriteMiddle, O::WriteLast)
+        }
         RoceMessage::ReadRequest(_) => O::ReadRequest,
         RoceMessage::ReadResponse(_) => place(
             O::ReadResponseOnly,

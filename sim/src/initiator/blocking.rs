@@ -115,7 +115,9 @@ impl ConnectConfig {
         self
     }
 
-    fn connect_data(&self, cntlid: u16) -> ConnectData {
+    /// Data of a Connect command to the controller `cntlid`.
+    #[must_use]
+    pub fn connect_data(&self, cntlid: u16) -> ConnectData {
         let mut data = ConnectData {
             hostid: self.hostid,
             ..ConnectData::default()

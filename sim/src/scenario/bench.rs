@@ -60,6 +60,16 @@ enum Way {
     Digests,
     /// NVMe/RDMA with a path MTU of 1,024 bytes, as on an Ethernet of 1,500; writes in the capsule up to 8 KiB.
     Rdma,
+    /// NVMe/TCP with frames of 9,000 bytes.
+    TcpJumbo,
+    /// NVMe/RDMA with a path MTU of 4,096 bytes.
+    RdmaJumbo,
+}
+
+impl Way {
+    const fn is_jumbo(self) -> bool {
+        matches!(self, Self::TcpJumbo | Self::RdmaJumbo)
+    }
 }
 
 const fn case(name: &'static str, read: bool, kib: u32, depth: usize, way: Way, ios: u64) -> Case {
@@ -75,7 +85,7 @@ const fn case(name: &'static str, read: bool, kib: u32, depth: usize, way: Way, 
 }
 
 /// What is measured.
-pub const CASES: [Case; 18] = [
+pub const CASES: [Case; 26] = [
     case("4k-randread-qd1", true, 4, 1, Way::Tcp, 300),
     case("4k-randread-qd32", true, 4, 32, Way::Tcp, 2000),
     case("4k-randwrite-qd1", false, 4, 1, Way::Tcp, 300),
@@ -108,6 +118,42 @@ pub const CASES: [Case; 18] = [
     case("4k-randwrite-qd32-rdma", false, 4, 32, Way::Rdma, 2000),
     case("128k-seqread-qd8-rdma", true, 128, 8, Way::Rdma, 200),
     case("128k-seqwrite-qd8-rdma", false, 128, 8, Way::Rdma, 100),
+    case("4k-randread-qd32-jumbo", true, 4, 32, Way::TcpJumbo, 2000),
+    case("4k-randwrite-qd32-jumbo", false, 4, 32, Way::TcpJumbo, 2000),
+    case("128k-seqread-qd8-jumbo", true, 128, 8, Way::TcpJumbo, 200),
+    case("128k-seqwrite-qd8-jumbo", false, 128, 8, Way::TcpJumbo, 100),
+    case(
+        "4k-randread-qd32-rdma-jumbo",
+        true,
+        4,
+        32,
+        Way::RdmaJumbo,
+        2000,
+    ),
+    case(
+        "4k-randwrite-qd32-rdma-jumbo",
+        false,
+        4,
+        32,
+        Way::RdmaJumbo,
+        2000,
+    ),
+    case(
+        "128k-seqread-qd8-rdma-jumbo",
+        true,
+        128,
+        8,
+        Way::RdmaJumbo,
+        200,
+    ),
+    case(
+        "128k-seqwrite-qd8-rdma-jumbo",
+        false,
+        128,
+        8,
+        Way::RdmaJumbo,
+        100,
+    ),
 ];
 
 /// What came of one load.
@@ -218,11 +264,18 @@ pub fn run(
 
 /// A fresh card for every case, so that no case depends on the ones before.
 fn measure(setup: &Setup, case: &Case, profile: bool) -> Result<Row, BenchError> {
+    let mut setup = setup.clone();
+    let mtu = if case.way.is_jumbo() { 9000 } else { 1500 };
+    for port in &mut setup.config.ports {
+        port.mtu = mtu;
+    }
+    let setup = &setup;
     let server = Server::start(setup)?;
     let link = LinkConfig::default();
     let mut lab = Lab::new(&server.world, &link, setup.seed);
     let mut host = Initiator::new(&Config {
         tcp_buffer: 4 << 20,
+        mtu,
         ..Config::numbered(1)
     });
     let nqn = setup
@@ -234,9 +287,9 @@ fn measure(setup: &Setup, case: &Case, profile: bool) -> Result<Row, BenchError>
     let target = std::net::SocketAddr::from(([10, 0, 0, 2], 4420));
     let connect = ConnectConfig::new(target, &nqn, 1);
     let connect = match case.way {
-        Way::Tcp => connect,
+        Way::Tcp | Way::TcpJumbo => connect,
         Way::Digests => connect.with_digests(true, true),
-        Way::Rdma => connect.over(Transport::Rdma),
+        Way::Rdma | Way::RdmaJumbo => connect.over(Transport::Rdma),
     };
     let fail = |error| BenchError::Host {
         name: case.name,

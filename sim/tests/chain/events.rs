@@ -2,18 +2,24 @@
 
 use sluice_driver::bringup::Notice;
 use sluice_driver::card::CardEvent;
-use sluice_sim::initiator::{Command, ConnectConfig, HostError, Outcome};
+use sluice_sim::initiator::{Command, ConnectConfig, HostError, Outcome, Transport};
 use sluice_sim::ssd::Latency;
 use sluice_wire::mgmt::Event;
 use sluice_wire::nvme::{AsyncEvent, EventConfig, Status, feature, log};
 
-use crate::common::{Bench, MS, On, mix, to_demo};
+use crate::common::{Bench, MS, On, mix, named, to_demo};
 
-#[test]
-fn a_host_hears_of_a_namespace_that_goes_and_others_go_on() {
-    let mut bench = Bench::new("namespace-goes", &On::functional());
+crate::over_both_transports! {
+    a_host_hears_of_a_namespace_that_goes_and_others_go_on,
+    a_silent_host_loses_its_association_and_others_do_not,
+    a_host_that_only_reads_and_writes_is_alive,
+    a_subsystem_that_is_removed_ends_its_associations,
+}
+
+fn a_host_hears_of_a_namespace_that_goes_and_others_go_on(over: Transport) {
+    let mut bench = Bench::new(&named("namespace-goes", over), &On::functional());
     let host = bench.host(1);
-    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
     let mut wanted = EventConfig(0);
     wanted.set_namespace_changed(true);
     let request = bench.on(host, |b| {
@@ -75,21 +81,20 @@ fn a_host_hears_of_a_namespace_that_goes_and_others_go_on() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn a_silent_host_loses_its_association_and_others_do_not() {
-    let mut bench = Bench::new("silent-host", &On::functional());
+fn a_silent_host_loses_its_association_and_others_do_not(over: Transport) {
+    let mut bench = Bench::new(&named("silent-host", over), &On::functional());
     let silent = bench.host(1);
     let lively = bench.host(2);
     let short = ConnectConfig {
         kato_ms: 500,
-        ..to_demo(1)
+        ..to_demo(1).over(over)
     };
     let (lost, namespaces) = bench.connect_with(silent, &short);
     let (kept, _) = bench.connect_with(
         lively,
         &ConnectConfig {
             kato_ms: 500,
-            ..to_demo(2)
+            ..to_demo(2).over(over)
         },
     );
     // In flight when the host falls silent: reads whose answers it will not acknowledge, a write it will not send.
@@ -142,16 +147,15 @@ fn a_silent_host_loses_its_association_and_others_do_not() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn a_host_that_only_reads_and_writes_is_alive() {
+fn a_host_that_only_reads_and_writes_is_alive(over: Transport) {
     // Traffic-based keep alive (NVMe Base 2.1, section 3.9.4.2): no Keep Alive command is ever sent.
-    let mut bench = Bench::new("traffic-keeps-alive", &On::functional());
+    let mut bench = Bench::new(&named("traffic-keeps-alive", over), &On::functional());
     let host = bench.host(1);
     let (controller, namespaces) = bench.connect_with(
         host,
         &ConnectConfig {
             kato_ms: 200,
-            ..to_demo(1)
+            ..to_demo(1).over(over)
         },
     );
     bench.at(host).stop_keep_alive(controller.admin);
@@ -220,11 +224,10 @@ fn a_host_that_dies_with_commands_in_flight_leaves_nothing_behind() {
     bench.check_capture();
 }
 
-#[test]
-fn a_subsystem_that_is_removed_ends_its_associations() {
-    let mut bench = Bench::new("subsystem-goes", &On::functional());
+fn a_subsystem_that_is_removed_ends_its_associations(over: Transport) {
+    let mut bench = Bench::new(&named("subsystem-goes", over), &On::functional());
     let host = bench.host(1);
-    let (controller, _) = bench.connect_with(host, &to_demo(1));
+    let (controller, _) = bench.connect_with(host, &to_demo(1).over(over));
     let request = bench
         .at(host)
         .submit(controller.admin, Command::async_event());
@@ -240,7 +243,7 @@ fn a_subsystem_that_is_removed_ends_its_associations() {
     });
     bench.run(10 * MS);
     let refused = bench
-        .on(host, |b| b.connect(&to_demo(1)))
+        .on(host, |b| b.connect(&to_demo(1).over(over)))
         .expect_err("it is gone");
     let expected = matches!(&refused, HostError::Status { status, .. } if status.kind() == Status::CONNECT_INVALID);
     assert!(expected, "{refused}");

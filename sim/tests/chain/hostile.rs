@@ -3,14 +3,13 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sluice_sim::initiator::{
-    Command, Config, Controller, Failure, Namespace, Outcome, QueueState, RawId, Workload,
-    WorkloadConfig, pdu,
+    Command, Config, ConnectConfig, Failure, Outcome, QueueState, RawId, WorkloadConfig, pdu,
 };
 use sluice_wire::crc32c::crc32c;
 use sluice_wire::nvme::Status;
 use sluice_wire::nvme_tcp::Fes;
 
-use crate::common::{Bench, MS, On, frames, mix, target, to_demo};
+use crate::common::{Bench, MS, On, frames, live::Live, mix, target, to_demo};
 
 crate::on_both_cards! {
     a_syn_flood_does_not_disturb_a_live_host,
@@ -18,66 +17,15 @@ crate::on_both_cards! {
     every_malformed_pdu_ends_its_connection_alone,
 }
 
-/// A live host with a load that goes on during the trouble.
-struct Live {
-    host: usize,
-    controller: Controller,
-    namespaces: Vec<Namespace>,
-}
-
-impl Live {
-    fn connect(bench: &mut Bench) -> Self {
-        let host = bench.host(1);
-        let (controller, namespaces) =
-            bench.connect_with(host, &to_demo(1).with_digests(true, true));
-        Self {
-            host,
-            controller,
-            namespaces,
-        }
-    }
-
-    fn begin(&self, bench: &mut Bench, ios: u64) {
-        let load = mix(&self.controller, &self.namespaces[1], 4096, 8, ios);
-        bench.at(self.host).attach(Workload::new(load));
-    }
-
-    fn end(&self, bench: &mut Bench) {
-        let stats = bench.finish_loads(&[self.host]).remove(0);
-        assert_eq!(stats.errors, [""; 0], "the live host was disturbed");
-        assert!(stats.verified_bytes > 0);
-    }
-
-    /// After the trouble, with a capture of its own: all is as if nothing had been.
-    fn afterwards(self, bench: &mut Bench, newcomer: u8) {
-        bench.begin_capture();
-        let host = bench.host(newcomer);
-        let (controller, namespaces) = bench.connect_with(host, &to_demo(newcomer));
-        let load = mix(&controller, &namespaces[0], 4096, 4, 20);
-        bench.verified(
-            host,
-            WorkloadConfig {
-                first_block: 8192,
-                ..load
-            },
-        );
-        self.begin(bench, 20);
-        self.end(bench);
-        for (host, controller) in [(host, &controller), (self.host, &self.controller)] {
-            bench
-                .on(host, |b| b.disconnect(controller))
-                .expect("disconnect");
-        }
-        bench.run(MS);
-        bench.check_capture();
-        bench.assert_all_given_back();
-    }
+/// How the host connects that works on during the trouble.
+fn live_config() -> ConnectConfig {
+    to_demo(1).with_digests(true, true)
 }
 
 fn a_syn_flood_does_not_disturb_a_live_host(on: &On) {
     let mut rng = ChaCha8Rng::seed_from_u64(on.seed);
     let mut bench = Bench::new("syn-flood", on);
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let stranger = bench.add(&Config {
         mac: [2, 0, 0, 0, 9, 9],
         ..Config::numbered(90)
@@ -105,14 +53,14 @@ fn a_syn_flood_does_not_disturb_a_live_host(on: &On) {
     bench.check_capture();
     // Half-open connections are given up after their retries.
     bench.run(on.pause(60_000 * MS));
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 fn bad_frames_are_dropped_and_counted(on: &On) {
     println!("seed {}", on.seed);
     let mut rng = ChaCha8Rng::seed_from_u64(on.seed);
     let mut bench = Bench::new("bad-frames", on);
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let stranger = bench.host(90);
     live.begin(&mut bench, on.ios(800));
     let each = on.ios(40);
@@ -127,7 +75,7 @@ fn bad_frames_are_dropped_and_counted(on: &On) {
     }
     live.end(&mut bench);
     bench.drop_capture("bad frames on purpose");
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 #[test]
@@ -142,7 +90,7 @@ fn random_frames_harm_nobody() {
                 ..On::functional()
             },
         );
-        let live = Live::connect(&mut bench);
+        let live = Live::connect(&mut bench, live_config());
         let stranger = bench.host(90);
         live.begin(&mut bench, 800);
         for _ in 0..300 {
@@ -154,7 +102,7 @@ fn random_frames_harm_nobody() {
         live.end(&mut bench);
         bench.drop_capture("random bytes on purpose");
         bench.run(60_000 * MS);
-        live.afterwards(&mut bench, 3);
+        live.afterwards(&mut bench, &to_demo(3));
     }
 }
 
@@ -202,7 +150,7 @@ fn fes(fes: Fes) -> u16 {
 
 fn every_malformed_pdu_ends_its_connection_alone(on: &On) {
     let mut bench = Bench::new("malformed", on);
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let host = bench.host(2);
     live.begin(&mut bench, on.ios(1500));
     let big = vec![0; 20_000];
@@ -268,7 +216,7 @@ fn every_malformed_pdu_ends_its_connection_alone(on: &On) {
         "each is counted once"
     );
     bench.drop_capture("malformed PDUs on purpose");
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 const fn after_hello_len() -> usize {
@@ -295,7 +243,7 @@ fn expect_term_req(
 #[test]
 fn a_termination_by_the_host_ends_its_connection_alone() {
     let mut bench = Bench::new("host-terminates", &On::functional());
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let host = bench.host(2);
     live.begin(&mut bench, 500);
     let (controller, _) = bench.connect_with(host, &to_demo(2));
@@ -321,13 +269,13 @@ fn a_termination_by_the_host_ends_its_connection_alone() {
         .expect("disconnect");
     live.end(&mut bench);
     bench.check_capture();
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 #[test]
 fn a_wrong_data_digest_fails_its_command_alone() {
     let mut bench = Bench::new("data-digest", &On::functional());
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let host = bench.host(2);
     let (controller, namespaces) = bench.connect_with(host, &to_demo(2).with_digests(false, true));
     let (io, ns) = (controller.io[0], namespaces[1]);
@@ -363,13 +311,13 @@ fn a_wrong_data_digest_fails_its_command_alone() {
         .expect("disconnect");
     live.end(&mut bench);
     bench.drop_capture("wrong data digests on purpose");
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 #[test]
 fn a_wrong_header_digest_ends_its_connection() {
     let mut bench = Bench::new("header-digest", &On::functional());
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let host = bench.host(2);
     let (controller, _) = bench.connect_with(host, &to_demo(2).with_digests(true, true));
     let io = controller.io[0];
@@ -400,7 +348,7 @@ fn a_wrong_header_digest_ends_its_connection() {
         .expect("the admin queue lives");
     live.end(&mut bench);
     bench.drop_capture("a wrong header digest on purpose");
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 #[test]
@@ -415,7 +363,7 @@ fn random_streams_harm_nobody() {
                 ..On::functional()
             },
         );
-        let live = Live::connect(&mut bench);
+        let live = Live::connect(&mut bench, live_config());
         let host = bench.host(2);
         live.begin(&mut bench, 500);
         let mut raws = vec![];
@@ -447,14 +395,14 @@ fn random_streams_harm_nobody() {
         live.end(&mut bench);
         bench.drop_capture("random streams on purpose");
         bench.run(10 * MS);
-        live.afterwards(&mut bench, 3);
+        live.afterwards(&mut bench, &to_demo(3));
     }
 }
 
 #[test]
 fn a_host_that_stops_reading_is_waited_for_and_others_go_on() {
     let mut bench = Bench::new("stops-reading", &On::functional());
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let mut held = vec![];
     for n in 10..16 {
         let host = bench.add(&Config {
@@ -505,13 +453,13 @@ fn a_host_that_stops_reading_is_waited_for_and_others_go_on() {
             .expect("disconnect");
     }
     bench.check_capture();
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }
 
 #[test]
 fn a_host_that_never_reads_again_is_given_up_in_the_end_with_its_keep_alive() {
     let mut bench = Bench::new("never-reads", &On::functional());
-    let live = Live::connect(&mut bench);
+    let live = Live::connect(&mut bench, live_config());
     let host = bench.add(&Config {
         tcp_buffer: 16 << 10,
         ..Config::numbered(10)
@@ -536,5 +484,5 @@ fn a_host_that_never_reads_again_is_given_up_in_the_end_with_its_keep_alive() {
         assert_eq!(cores[0].connections, 2, "only the live host's are left");
     }
     bench.drop_capture("the held host's side ends with segments to closed connections");
-    live.afterwards(&mut bench, 3);
+    live.afterwards(&mut bench, &to_demo(3));
 }

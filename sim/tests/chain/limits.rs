@@ -1,16 +1,22 @@
 //! Full queues and tables: refused or delayed cleanly, no deadlock, and everything comes back.
 
 use sluice_sim::initiator::{
-    Command, Config, ConnectConfig, Controller, HostError, Outcome, WorkloadConfig,
+    Command, Config, ConnectConfig, Controller, HostError, Outcome, Transport, WorkloadConfig,
 };
 use sluice_wire::fabrics::ConnectData;
 use sluice_wire::nvme::{Status, cns, feature};
 
-use crate::common::{Bench, MS, NQN, On, mix, target, to_demo};
+use crate::common::{Bench, MS, NQN, On, mix, named, target, to_demo};
 
 crate::on_both_cards! {
     acknowledgments_of_large_reads_do_not_crowd_out_commands,
     deep_mixed_large_commands_on_one_connection_do_not_deadlock,
+}
+
+crate::over_both_transports! {
+    many_queues_of_large_writes_share_requests_and_pages,
+    as_many_hosts_as_there_are_controllers_and_one_more,
+    a_flood_of_admin_commands_is_answered_in_full,
 }
 
 /// A host with room for a megabyte acknowledges every second segment of eight 128 KiB reads: more than a core can take in
@@ -82,16 +88,18 @@ fn deep_mixed_large_commands_on_one_connection_do_not_deadlock(on: &On) {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn many_queues_of_large_writes_share_requests_and_pages() {
+fn many_queues_of_large_writes_share_requests_and_pages(over: Transport) {
     for cores in [1, 2] {
-        let mut bench = Bench::new("many-large-writes", &On::functional().cores(cores));
+        let mut bench = Bench::new(
+            &named("many-large-writes", over),
+            &On::functional().cores(cores),
+        );
         let (mut loads, mut all) = (vec![], vec![]);
         for n in 1..5u8 {
             let host = bench.host(n);
             let config = ConnectConfig {
                 io_queues: 6,
-                ..to_demo(n)
+                ..to_demo(n).over(over)
             };
             let (controller, namespaces) =
                 bench.connect_with(host, &config.with_digests(n & 1 != 0, n & 2 != 0));
@@ -241,16 +249,15 @@ fn a_full_connection_table_refuses_newcomers_and_idle_connections_end() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn as_many_hosts_as_there_are_controllers_and_one_more() {
-    let mut bench = Bench::new("controllers-full", &On::functional());
+fn as_many_hosts_as_there_are_controllers_and_one_more(over: Transport) {
+    let mut bench = Bench::new(&named("controllers-full", over), &On::functional());
     let host = bench.add(&Config {
         tcp_buffer: 16 << 10,
         ..Config::numbered(1)
     });
     let config = ConnectConfig {
         io_queues: 0,
-        ..to_demo(1)
+        ..to_demo(1).over(over)
     };
     let all: Vec<_> = (0..64).map(|_| bench.connect(host, &config)).collect();
     let mut cntlids: Vec<u16> = all.iter().map(|c| c.cntlid).collect();
@@ -289,16 +296,15 @@ fn as_many_hosts_as_there_are_controllers_and_one_more() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn a_flood_of_admin_commands_is_answered_in_full() {
-    let mut bench = Bench::new("admin-flood", &On::functional());
+fn a_flood_of_admin_commands_is_answered_in_full(over: Transport) {
+    let mut bench = Bench::new(&named("admin-flood", over), &On::functional());
     let mut all = vec![];
     for n in 1..9u8 {
         let host = bench.host(n);
         let config = ConnectConfig {
             io_queues: 1,
             admin_entries: 32,
-            ..to_demo(n)
+            ..to_demo(n).over(over)
         };
         all.push((host, bench.connect(host, &config)));
     }

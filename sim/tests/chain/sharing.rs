@@ -1,29 +1,41 @@
 //! One host must not take what the others need: requests, pages, or bytes of theirs.
 
-use sluice_sim::initiator::{Command, Config, ConnectConfig, Controller, WorkloadConfig, pdu};
+use sluice_sim::initiator::{
+    Command, Config, ConnectConfig, Controller, Transport, WorkloadConfig, pdu,
+};
 use sluice_sim::link::Faults;
 use sluice_wire::fabrics::ConnectData;
 use sluice_wire::nvme::{NvmOpcode, SglDescriptor, SglKind, Sqe, feature};
 
-use crate::common::{Bench, MS, NQN, On, mix, target, to_demo};
+use crate::common::{Bench, MS, NQN, On, mix, named, target, to_demo};
+
+crate::over_both_transports! {
+    queues_that_nobody_reads_leave_requests_for_others,
+    queues_that_nobody_reads_leave_pages_for_others,
+    when_stalled_hosts_have_all_memory_they_lose_their_connections,
+    large_writes_on_deep_queues_are_never_sent_back,
+}
 
 /// A host that reads a lot on each of its I/O queues and takes nothing of it.
 struct Greedy {
+    over: Transport,
     host: usize,
     controller: Controller,
 }
 
 impl Greedy {
     /// Host `n` with `queues` I/O queues, on each of which it reads `bytes` at a time, 127 commands deep.
-    fn begin(bench: &mut Bench, n: u8, queues: u16, bytes: u32) -> Self {
+    fn begin(bench: &mut Bench, over: Transport, n: u8, queues: u16, bytes: u32) -> Self {
         let host = bench.add(&Config {
             tcp_buffer: 16 << 10,
             ..Config::numbered(n)
         });
-        let config = ConnectConfig {
+        let mut config = ConnectConfig {
             io_queues: queues,
-            ..to_demo(n)
+            ..to_demo(n).over(over)
         };
+        // What goes beyond it is not acknowledged, as beyond the TCP buffer.
+        config.queue.rdma.receives = Some(4);
         let (controller, _) = bench.connect_with(host, &config);
         for io in controller.io.clone() {
             for i in 0..127u64 {
@@ -35,26 +47,41 @@ impl Greedy {
         for io in controller.io.clone() {
             bench.at(host).hold(io, true);
         }
-        Self { host, controller }
+        Self {
+            over,
+            host,
+            controller,
+        }
     }
 
     fn disconnect(self, bench: &mut Bench) {
-        for io in self.controller.io.clone() {
-            bench.at(self.host).reset(io);
+        let host = bench.at(self.host);
+        for queue in self.controller.io.iter().chain([&self.controller.admin]) {
+            // Over RDMA nobody hears of a queue pair that ends without a word and has nothing to do.
+            match self.over {
+                Transport::Tcp => host.reset(*queue),
+                Transport::Rdma => host.close(*queue),
+            }
         }
-        bench.at(self.host).reset(self.controller.admin);
     }
 }
 
 /// `hosts` greedy hosts with `queues` queues each; then another host comes, and does its I/O within `limit` card clocks.
-fn the_greedy_and_another(name: &str, hosts: u8, queues: u16, bytes: u32, limit: u64) {
-    let mut bench = Bench::new(name, &On::functional());
+fn the_greedy_and_another(
+    over: Transport,
+    name: &str,
+    hosts: u8,
+    queues: u16,
+    bytes: u32,
+    limit: u64,
+) {
+    let mut bench = Bench::new(&named(name, over), &On::functional());
     let greedy: Vec<_> = (0..hosts)
-        .map(|n| Greedy::begin(&mut bench, 10 + n, queues, bytes))
+        .map(|n| Greedy::begin(&mut bench, over, 10 + n, queues, bytes))
         .collect();
     let before = bench.lab.now();
     let host = bench.host(1);
-    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
     bench.verified(host, mix(&controller, &namespaces[0], 4096, 8, 200));
     bench.verified(host, mix(&controller, &namespaces[0], 131_072, 4, 40));
     let took = bench.lab.now() - before;
@@ -75,35 +102,35 @@ fn the_greedy_and_another(name: &str, hosts: u8, queues: u16, bytes: u32, limit:
     bench.assert_all_given_back();
 }
 
-#[test]
-fn queues_that_nobody_reads_leave_requests_for_others() {
-    the_greedy_and_another("greedy-requests", 4, 16, 4096, 1_000 * MS);
+fn queues_that_nobody_reads_leave_requests_for_others(over: Transport) {
+    the_greedy_and_another(over, "greedy-requests", 4, 16, 4096, 1_000 * MS);
 }
 
-#[test]
-fn queues_that_nobody_reads_leave_pages_for_others() {
-    the_greedy_and_another("greedy-pages", 1, 16, 131_072, 1_000 * MS);
+fn queues_that_nobody_reads_leave_pages_for_others(over: Transport) {
+    the_greedy_and_another(over, "greedy-pages", 1, 16, 131_072, 1_000 * MS);
 }
 
-#[test]
-fn when_stalled_hosts_have_all_memory_they_lose_their_connections() {
+fn when_stalled_hosts_have_all_memory_they_lose_their_connections(over: Transport) {
     // Ten seconds, in which what asks for little still gets it.
-    the_greedy_and_another("greedy-everything", 4, 32, 131_072, 25_000 * MS);
+    the_greedy_and_another(over, "greedy-everything", 4, 32, 131_072, 25_000 * MS);
 }
 
-#[test]
-fn large_writes_on_deep_queues_are_never_sent_back() {
+fn large_writes_on_deep_queues_are_never_sent_back(over: Transport) {
     for (name, hosts, depth, bytes) in [
         ("deep-writes-128k", 4, 127, 131_072),
         ("deep-writes-32k", 8, 127, 32_768),
         // More than one queue's share of everything.
         ("deeper-writes-20k", 4, 400, 20_480),
     ] {
-        let mut bench = Bench::new(name, &On::functional());
+        if over == Transport::Rdma && depth > 127 {
+            // Queues over RDMA have 128 entries at most.
+            continue;
+        }
+        let mut bench = Bench::new(&named(name, over), &On::functional());
         let (mut loads, mut all) = (vec![], vec![]);
         for n in 1..=hosts {
             let host = bench.host(n);
-            let mut config = to_demo(n).with_digests(n & 1 != 0, n & 2 != 0);
+            let mut config = to_demo(n).over(over).with_digests(n & 1 != 0, n & 2 != 0);
             config.queue.entries = if depth < 128 { 128 } else { 1024 };
             let (controller, namespaces) = bench.connect_with(host, &config);
             let ns = &namespaces[0];

@@ -5,16 +5,24 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sluice_driver::bringup::Notice;
 use sluice_driver::card::CardEvent;
-use sluice_sim::initiator::{Command, Completion, Outcome, WorkloadConfig, pattern};
+use sluice_sim::initiator::{Command, Completion, Outcome, Transport, WorkloadConfig, pattern};
 use sluice_sim::link::LinkConfig;
 use sluice_sim::ssd::{Fault, Gone, Injector, MSIX_TABLE, Seen};
 use sluice_sim::world::ssd_device;
 use sluice_wire::mgmt::Event;
 use sluice_wire::nvme::Status;
 
-use crate::common::{Bench, MS, On, mix, to_demo};
+use crate::common::{Bench, MS, On, mix, named, to_demo};
 
 crate::on_both_cards! { a_failed_read_reaches_the_host_as_the_ssd_said_it }
+
+crate::over_both_transports! {
+    an_ssd_that_stops_answering_is_reset_and_the_other_one_goes_on,
+    an_ssd_that_reports_a_fatal_status_is_reset,
+    an_ssd_pulled_out_under_load_gives_clean_errors_and_comes_back_with_what_was_flushed,
+    no_write_acknowledged_and_flushed_is_lost_over_resets,
+    an_ssd_that_is_merely_slow_is_left_alone,
+}
 
 const READ: u8 = 2;
 const WRITE: u8 = 1;
@@ -110,12 +118,11 @@ fn outcome(done: &Completion, lba: u64, read: bool) -> bool {
     }
 }
 
-#[test]
-fn an_ssd_that_stops_answering_is_reset_and_the_other_one_goes_on() {
-    let mut bench = impatient("ssd-hangs");
+fn an_ssd_that_stops_answering_is_reset_and_the_other_one_goes_on(over: Transport) {
+    let mut bench = impatient(&named("ssd-hangs", over));
     let (host, other) = (bench.host(1), bench.host(2));
-    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
-    let (untouched, _) = bench.connect_with(other, &to_demo(2).with_digests(true, true));
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
+    let (untouched, _) = bench.connect_with(other, &to_demo(2).over(over).with_digests(true, true));
     let io = controller.io[0];
     bench.on(host, |b| {
         b.write_pattern(io, &namespaces[0], 0, 256, 1)
@@ -171,11 +178,10 @@ fn an_ssd_that_stops_answering_is_reset_and_the_other_one_goes_on() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn an_ssd_that_reports_a_fatal_status_is_reset() {
-    let mut bench = impatient("ssd-fatal");
+fn an_ssd_that_reports_a_fatal_status_is_reset(over: Transport) {
+    let mut bench = impatient(&named("ssd-fatal", over));
     let host = bench.host(1);
-    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
     let io = controller.io[0];
     let struck = Arc::new(AtomicBool::new(false));
     let once = struck.clone();
@@ -205,13 +211,14 @@ fn an_ssd_that_reports_a_fatal_status_is_reset() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn an_ssd_pulled_out_under_load_gives_clean_errors_and_comes_back_with_what_was_flushed() {
+fn an_ssd_pulled_out_under_load_gives_clean_errors_and_comes_back_with_what_was_flushed(
+    over: Transport,
+) {
     for gone in [Gone::BusError, Gone::Silent] {
-        let mut bench = impatient(&format!("ssd-vanishes-{gone:?}"));
+        let mut bench = impatient(&named(&format!("ssd-vanishes-{gone:?}"), over));
         let (host, other) = (bench.host(1), bench.host(2));
-        let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
-        let (untouched, _) = bench.connect_with(other, &to_demo(2));
+        let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
+        let (untouched, _) = bench.connect_with(other, &to_demo(2).over(over));
         let io = controller.io[0];
         // Flushed: blocks 0 to 255. Acknowledged only: the next 256.
         bench.on(host, |b| {
@@ -300,11 +307,10 @@ fn an_ssd_pulled_out_under_load_gives_clean_errors_and_comes_back_with_what_was_
     }
 }
 
-#[test]
-fn no_write_acknowledged_and_flushed_is_lost_over_resets() {
-    let mut bench = impatient("flushed-writes");
+fn no_write_acknowledged_and_flushed_is_lost_over_resets(over: Transport) {
+    let mut bench = impatient(&named("flushed-writes", over));
     let host = bench.host(1);
-    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
     let (io, ns) = (controller.io[0], namespaces[0]);
     let mut durable = vec![];
     for round in 0..4u64 {
@@ -356,11 +362,10 @@ fn no_write_acknowledged_and_flushed_is_lost_over_resets() {
     bench.assert_all_given_back();
 }
 
-#[test]
-fn an_ssd_that_is_merely_slow_is_left_alone() {
-    let mut bench = impatient("ssd-slow");
+fn an_ssd_that_is_merely_slow_is_left_alone(over: Transport) {
+    let mut bench = impatient(&named("ssd-slow", over));
     let host = bench.host(1);
-    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1).over(over));
     // 10 of its 20 ms.
     bench.server.ssds[0]
         .borrow_mut()

@@ -2,6 +2,8 @@
 //! at the end, and the questions that nearly every scenario asks.
 
 pub mod frames;
+pub mod live;
+pub mod roce;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -142,6 +144,27 @@ macro_rules! on_both_cards {
             $(#[test] fn $name() { super::$name(&$crate::common::On::rtl()); })*
         }
     };
+}
+
+/// A test of the same name as the scenario function for each transport, on the functional card.
+#[macro_export]
+macro_rules! over_both_transports {
+    ($($name:ident),* $(,)?) => {
+        mod over_tcp {
+            $(#[test] fn $name() { super::$name(super::Transport::Tcp); })*
+        }
+        mod over_rdma {
+            $(#[test] fn $name() { super::$name(super::Transport::Rdma); })*
+        }
+    };
+}
+
+/// The name of a scenario over this transport.
+pub fn named(scenario: &str, over: Transport) -> String {
+    match over {
+        Transport::Tcp => scenario.to_owned(),
+        Transport::Rdma => format!("rdma-{scenario}"),
+    }
 }
 
 /// A server, and hosts connected to it by a link.
@@ -419,7 +442,7 @@ impl Bench {
     }
 
     /// A register of BAR0.
-    fn register(&mut self, offset: u32) -> u32 {
+    pub fn register(&mut self, offset: u32) -> u32 {
         let bar = self.server.rig.card().device().bar(0).expect("BAR0");
         bar.read32(offset.into()).expect("a register")
     }

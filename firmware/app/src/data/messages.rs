@@ -89,17 +89,15 @@ impl DataCore {
                 }
                 continue;
             }
-            let Some(len) = self.rc.message_len(qp) else {
+            let Some(front) = self.rc.pieces(qp).next() else {
                 return;
             };
-            let taken = match nvme::capsule(len) {
-                Ok(in_capsule) => self.take_message(conn, qp, in_capsule, hal),
-                Err(_) => {
-                    // Nothing can be answered: there is no command identifier.
-                    self.stats.term_reqs += 1;
-                    return self.end(conn, true, hal);
-                }
-            };
+            if front.len < COMMAND_LEN {
+                // No path MTU is as short as a command. Nothing can be answered: there is no command identifier.
+                self.stats.term_reqs += 1;
+                return self.end(conn, true, hal);
+            }
+            let taken = self.take_message(conn, qp, front, hal);
             let entry = &mut self.conns[usize::from(conn)];
             entry.parked = !taken;
             entry.capsule_at = self.message.data_at;
@@ -118,10 +116,7 @@ impl DataCore {
 
     /// Takes the command of the oldest message. False, with nothing changed, if there is no room for it now.
     #[inline]
-    fn take_message<H: Hal>(&mut self, conn: u16, qp: QpId, in_capsule: u32, hal: &mut H) -> bool {
-        let Some(front) = self.rc.pieces(qp).next() else {
-            return false;
-        };
+    fn take_message<H: Hal>(&mut self, conn: u16, qp: QpId, front: PmSlice, hal: &mut H) -> bool {
         let message = &mut self.message;
         hal.pm_read(front.addr, message.sqe.as_mut_bytes());
         message.remote = NOWHERE;
@@ -144,7 +139,7 @@ impl DataCore {
                 Ok(())
             }
             Some(_) => Err(Status::SGL_OFFSET.no_retry()),
-            None => self.find_data(qp, in_capsule, hal),
+            None => self.find_data(qp, hal),
         };
         match found {
             Ok(()) => self.command(conn, hal),
@@ -153,7 +148,7 @@ impl DataCore {
     }
 
     /// Where the data of a command are that names no single piece of host memory.
-    fn find_data<H: Hal>(&mut self, qp: QpId, in_capsule: u32, hal: &mut H) -> Result<(), Status> {
+    fn find_data<H: Hal>(&mut self, qp: QpId, hal: &mut H) -> Result<(), Status> {
         if direction(&self.message.sqe) == 0 {
             // The data pointer of a command that transfers none is reserved.
             self.message.set_sgl(SGL_TRANSPORT, 0);
@@ -161,7 +156,8 @@ impl DataCore {
         }
         let mut sqe = [0; 64];
         sqe.copy_from_slice(self.message.sqe.as_bytes());
-        match nvme::data(&sqe, in_capsule)? {
+        let len = self.rc.message_len(qp).unwrap_or(COMMAND_LEN);
+        match nvme::data(&sqe, len.saturating_sub(COMMAND_LEN))? {
             Data::None => self.message.set_sgl(SGL_TRANSPORT, 0),
             Data::InCapsule { offset, len } => {
                 self.message.in_capsule = len;
@@ -180,8 +176,10 @@ impl DataCore {
     }
 
     /// Copies from the oldest message, from its byte `at` on; what lies behind its end is left alone.
-    fn read_message<H: Hal>(&self, qp: QpId, at: u32, mut into: &mut [u8], hal: &mut H) {
-        for piece in self.message_from(qp, at) {
+    fn read_message<H: Hal>(&self, qp: QpId, mut at: u32, mut into: &mut [u8], hal: &mut H) {
+        for packet in self.rc.pieces(qp) {
+            let (skipped, piece) = packet.split(at);
+            at -= skipped.len;
             let n = into.len().min(piece.len as usize);
             let (here, rest) = into.split_at_mut(n);
             hal.pm_read(piece.addr, here);
@@ -190,15 +188,6 @@ impl DataCore {
                 return;
             }
         }
-    }
-
-    /// The oldest message from its byte `at` on.
-    fn message_from(&self, qp: QpId, mut at: u32) -> impl Iterator<Item = PmSlice> {
-        self.rc.pieces(qp).filter_map(move |piece| {
-            let (skipped, rest) = piece.split(at);
-            at -= skipped.len;
-            (rest.len > 0).then_some(rest)
-        })
     }
 
     /// Ends a command whose data pointer makes no sense. False if there is no request for it now.
@@ -223,33 +212,51 @@ impl DataCore {
         {
             return false;
         }
+        let mut over = false;
         loop {
             let entry = &self.conns[usize::from(conn)];
-            let (at, left) = (entry.capsule_at + entry.offset, bytes - entry.offset);
+            let (mut skip, left) = (entry.capsule_at, bytes - entry.offset);
             if left == 0 {
                 break;
             }
+            // As many packets as one move takes.
             let mut pieces = [PmSlice::default(); MAX_MOVE_SOURCES];
-            let (mut count, mut sum) = (0, 0);
-            for (place, piece) in pieces.iter_mut().zip(self.message_from(qp, at)) {
-                *place = piece.split(left - sum).0;
-                sum += place.len;
-                count += 1;
-                if sum == left {
+            let (mut packets, mut count, mut sum) = (0, 0, 0);
+            for packet in self.rc.pieces(qp) {
+                let (skipped, rest) = packet.split(skip);
+                skip -= skipped.len;
+                packets += 1;
+                if rest.len > 0 {
+                    let piece = rest.split(left - sum).0;
+                    pieces[count] = piece;
+                    (count, sum) = (count + 1, sum + piece.len);
+                }
+                if sum == left || count == MAX_MOVE_SOURCES {
                     break;
                 }
             }
-            if !self.moves.has_room() || !self.move_in(conn, target, &pieces, count, sum, hal) {
+            if !self.moves.has_room() || !self.move_in(conn, target, &pieces, count as u8, sum, hal)
+            {
                 self.ready.push(conn);
                 return false;
             }
+            let moves = &mut self.moves;
+            // Packets before the data are read by nobody, and there may be many.
+            let mut unread = packets - count as u32;
+            over = self.rc.consume_packets(qp, packets, |buf| {
+                if unread > 0 {
+                    unread -= 1;
+                    hal.rx_free(buf);
+                } else {
+                    moves.free_later(buf);
+                }
+            });
+            self.conns[usize::from(conn)].capsule_at = 0;
         }
-        if !self.moves.has_room_for(self.rc.pieces(qp).count()) {
-            self.ready.push(conn);
-            return false;
+        if !over {
+            // Behind the data, so nobody reads them.
+            self.rc.consume(qp, |buf| hal.rx_free(buf));
         }
-        let moves = &mut self.moves;
-        self.rc.consume(qp, |buf| moves.free_later(buf));
         let entry = &mut self.conns[usize::from(conn)];
         entry.target = NONE;
         entry.pdu_starts = true;

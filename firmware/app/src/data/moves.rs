@@ -24,13 +24,31 @@ enum Entry {
     Digest(u16),
 }
 
+/// An entry, and buffers that nobody reads once it and all before it are done.
+#[derive(Clone, Copy)]
+struct Slot {
+    what: Entry,
+    bufs: [BufId; MARGIN],
+    buf_count: u8,
+}
+
+impl Slot {
+    const fn new(what: Entry) -> Self {
+        Self {
+            what,
+            bufs: [BufId(0); MARGIN],
+            buf_count: 0,
+        }
+    }
+}
+
 /// The list.
 pub struct Moves {
-    entries: Deque<Entry, IN_FLIGHT>,
+    entries: Deque<Slot, IN_FLIGHT>,
     /// Moves posted and done, counted from 0, wrapping.
     posted: u32,
     done: u32,
-    /// Buffers, with the count of moves that must be done first.
+    /// Buffers for which there was no place beside an entry, with the count of moves that must be done first.
     buffers: Deque<(BufId, u32), BUFFERS>,
     /// Lengths of the two: asked for at every step.
     entry_count: usize,
@@ -55,11 +73,6 @@ impl Moves {
         self.entry_count + MARGIN <= IN_FLIGHT && self.buffer_count + MARGIN <= BUFFERS
     }
 
-    /// As [`Moves::has_room`], for more buffers.
-    pub fn has_room_for(&self, buffers: usize) -> bool {
-        self.has_room() && self.buffer_count + buffers <= BUFFERS
-    }
-
     /// Moves and digest checks not done.
     pub fn in_flight(&self) -> usize {
         self.entry_count
@@ -67,15 +80,19 @@ impl Moves {
 
     /// `has_room` was asked before.
     #[inline]
-    fn push(&mut self, entry: Entry) {
-        self.entry_count += usize::from(self.entries.push_back(entry).is_ok());
+    fn push(&mut self, what: Entry) {
+        self.entry_count += usize::from(self.entries.push_back(Slot::new(what)).is_ok());
     }
 
+    /// Takes the first entry, whose move is done, and frees its buffers.
     #[inline]
-    fn pop(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
+    fn pop<H: Hal>(&mut self, hal: &mut H) -> Option<Entry> {
+        let slot = self.entries.pop_front()?;
         self.entry_count -= 1;
-        Some(entry)
+        for buf in &slot.bufs[..usize::from(slot.buf_count) % (MARGIN + 1)] {
+            hal.rx_free(*buf);
+        }
+        Some(slot.what)
     }
 
     #[inline]
@@ -97,6 +114,13 @@ impl Moves {
     /// Sets a buffer aside until every move posted so far is done.
     #[inline]
     pub fn free_later(&mut self, buf: BufId) {
+        if let Some(slot) = self.entries.back_mut()
+            && let Some(place) = slot.bufs.get_mut(usize::from(slot.buf_count))
+        {
+            *place = buf;
+            slot.buf_count += 1;
+            return;
+        }
         // Each step asks for room, or posts nothing.
         self.buffer_count += usize::from(self.buffers.push_back((buf, self.posted)).is_ok());
     }
@@ -106,15 +130,19 @@ impl DataCore {
     pub(super) fn take_moves<H: Hal>(&mut self, hal: &mut H) -> bool {
         let mut any = false;
         loop {
-            while let Some(&Entry::Check(request, digest)) = self.moves.entries.front() {
-                self.moves.pop();
+            while let Some(&Slot {
+                what: Entry::Check(request, digest),
+                ..
+            }) = self.moves.entries.front()
+            {
+                self.moves.pop(hal);
                 self.compare_digest(request, digest, hal);
             }
             let Some(done) = hal.move_done() else { break };
             hal.phase(Phase::Pdu);
             any = true;
             self.moves.done = self.moves.done.wrapping_add(1);
-            match self.moves.pop() {
+            match self.moves.pop(hal) {
                 Some(Entry::Data(request)) => {
                     let r = &mut self.requests.all[usize::from(request)];
                     r.moves -= 1;

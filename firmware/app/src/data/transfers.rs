@@ -237,7 +237,7 @@ impl DataCore {
         let slot = self.share.slot(request);
         let r = &mut self.requests.all[usize::from(request)];
         r.state = State::Sending;
-        let (conn, response) = (r.conn, r.response);
+        let (conn, remote, response) = (r.conn, r.remote, r.response);
         let entry = &self.conns[usize::from(conn)];
         let head = if entry.no_sqhd { 0 } else { entry.sq_head };
         let cqe = [
@@ -251,19 +251,22 @@ impl DataCore {
             .filter(|_| has_data(r.kind, r.status, r.bytes, r.to_host))
             .map(|run| PmSlice::new(run.addr(), r.bytes));
         hal.pm_write(slot, cqe.map(u32::to_le).as_bytes());
-        let mut posted = true;
-        match data {
-            Some(data) => posted = self.write_to_host(request, qp, data, hal),
-            // The SSD is through with them, and the host gets none of them.
-            None => self.give_pages_back(request),
-        }
         self.rc.post_receives(qp, 1);
-        let response_at = [PmSlice::new(slot, RESPONSE_LEN)];
-        posted = posted
-            && self
-                .rc
-                .post(qp, response, &response_at, request.into())
-                .is_ok();
+        let at = PmSlice::new(slot, RESPONSE_LEN);
+        let posted = match data {
+            Some(data) => match coupled(remote, data, response) {
+                Some(work) => self.rc.post(qp, work, &[data, at], request.into()).is_ok(),
+                None => {
+                    self.write_to_host(request, qp, data, hal)
+                        && self.rc.post(qp, response, &[at], request.into()).is_ok()
+                }
+            },
+            None => {
+                // The SSD is through with them, and the host gets none of them.
+                self.give_pages_back(request);
+                self.rc.post(qp, response, &[at], request.into()).is_ok()
+            }
+        };
         if !posted {
             // There was room, so the queue pair is over and will say so. What it took of the answer may be under way.
             self.released(request.into());
@@ -308,4 +311,20 @@ impl DataCore {
             }
         }
     }
+}
+
+/// Data and response in one, if the data go to one piece of host memory and no other key is to be invalidated.
+#[inline]
+fn coupled(remote: Remote, data: PmSlice, response: Work) -> Option<Work> {
+    let Remote { va, rkey, len } = remote;
+    let invalidate = match response {
+        Work::Send => false,
+        Work::SendInvalidate(key) if key == rkey => true,
+        _ => return None,
+    };
+    (data.len <= len).then_some(Work::WriteSend {
+        va,
+        rkey,
+        invalidate,
+    })
 }

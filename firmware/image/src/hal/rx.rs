@@ -1,9 +1,6 @@
 //! Receive descriptors out of the core's registers. Layout: `docs/card.md`, section 3.
 
-use sluice_hal::{
-    BufId, Rx, RxDesc, RxFlags,
-    roce::RoceRx,
-};
+use sluice_hal::{BufId, Rx, RxDesc, RxFlags, roce::RoceRx};
 
 use crate::{
     arch,

@@ -20,7 +20,7 @@ use crate::{
     psn,
 };
 use heapless::Deque;
-use qp::{Qp, State, flag};
+use qp::{Qp, State, flag, form};
 use sluice_hal::{
     BufId, MAX_GATHER, Micros, PmSlice,
     roce::{QPN_CORE_SHIFT, Remote, RoceRx},
@@ -34,9 +34,9 @@ pub use stats::Stats;
 
 /// Queue pairs a core can have: bits 7:0 of a number.
 const MAX_QPS: usize = 256;
-/// With so many messages unanswered a host does not wait for the acknowledgment of a single one.
+/// With so many messages unanswered a host does not wait for the acknowledgment of a single one, and other answers will follow.
 const DEEP: u16 = 8;
-/// So many acknowledgments that wait go with the next answer.
+/// So many acknowledgments that wait go with the next answer; and one in so many answers is to be acknowledged.
 const MANY: u8 = 4;
 /// Longest message sent or read, bytes; keyed SGL descriptors end at 2^24.
 pub const MAX_MESSAGE: u32 = (1 << 24) - 1;
@@ -127,6 +127,16 @@ pub enum Work {
     },
     /// RDMA READ; its data come as [`ReadData`].
     Read(Remote),
+    /// [`Work::Write`] of all pieces but the last, and behind it a SEND of the last one, in one packet: in one job of the
+    /// engine, which costs less than two.
+    WriteSend {
+        /// Virtual address.
+        va: u64,
+        /// Memory key.
+        rkey: u32,
+        /// The SEND invalidates the key.
+        invalidate: bool,
+    },
 }
 
 /// A packet's worth of READ data, in order. The frame buffer is the caller's now: it moves the bytes and frees the buffer.
@@ -273,8 +283,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             peer: v4.map_or([a, b, c, d].map(u32::from_be_bytes), |ip| [0, 0, 0, ip]),
             flags: self.qps[q].flags & flag::QUEUED,
             state: State::Live,
-            ipv6: open.peer.is_ipv6(),
-            vlan: open.peer.tci != 0,
+            form: [0, form::IPV6][usize::from(open.peer.is_ipv6())]
+                | [0, form::VLAN][usize::from(open.peer.tci != 0)],
             mtu_code: open.mtu as u8,
             epsn,
             credits: open.receives,
@@ -331,7 +341,26 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let given = pieces
             .iter()
             .fold(0u32, |sum, piece| sum.saturating_add(piece.len));
+        let mut more = 0;
         let (kind, va, rkey, len) = match work {
+            Work::WriteSend {
+                va,
+                rkey,
+                invalidate,
+            } => {
+                let response = pieces.last().map_or(0, |piece| piece.len);
+                // Neither may be empty.
+                if response == 0 || response > qp.mtu() || given == response {
+                    return Err(Full);
+                }
+                let kind = if invalidate {
+                    Kind::WriteSendInvalidate
+                } else {
+                    Kind::WriteSend
+                };
+                more = 1;
+                (kind, va, rkey, given - response)
+            }
             Work::Send => (Kind::Send, 0, 0, given),
             Work::SendInvalidate(key) => (Kind::SendInvalidate, 0, key, given),
             Work::Write { va, rkey } => (Kind::Write, va, rkey, given),
@@ -343,7 +372,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.state != State::Live || pieces.len() > MAX_GATHER || len > MAX_MESSAGE {
             return Err(Full);
         }
-        let packets = qp.packets(len);
+        let packets = qp.packets(len) + more;
         if psn::distance(qp.una, qp.end) + packets >= 1 << 22 {
             return Err(Full);
         }
@@ -367,7 +396,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.cursor.is_none() {
             qp.cursor = place;
         }
-        if matches!(kind, Kind::Send | Kind::SendInvalidate) {
+        if !matches!(kind, Kind::Write | Kind::Read) {
             qp.owed = qp.owed.saturating_sub(1);
             // A host with little under way waits for both, one with much for neither.
             if qp.unacked >= MANY || qp.unacked > 0 && qp.owed < DEEP {
@@ -417,7 +446,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if qp.qpn != rx.dest_qp || qp.state == State::Free || rx.pkey & 0x7fff != 0x7fff {
             return None;
         }
-        if !qp.ipv6 {
+        if !qp.is_ipv6() {
             return (rx.src_ip4 == qp.peer[3]).then_some(q);
         }
         let mut bytes = [[0; 4]; 4];
@@ -476,21 +505,30 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     /// Drops the oldest message, whose receive is used up; `free` gets each of its buffers.
-    pub fn consume(&mut self, id: QpId, mut free: impl FnMut(BufId)) {
-        let Some(q) = self.at(id) else { return };
+    pub fn consume(&mut self, id: QpId, free: impl FnMut(BufId)) {
+        self.consume_packets(id, u32::MAX, free);
+    }
+
+    /// Drops the first `count` packets of the oldest message; the rest stays, and is the oldest message. True if none is left of it.
+    pub fn consume_packets(&mut self, id: QpId, count: u32, mut free: impl FnMut(BufId)) -> bool {
+        let Some(q) = self.at(id).filter(|q| self.qps[*q].messages != 0) else {
+            return true;
+        };
         let qp = &mut self.qps[q];
-        if qp.messages == 0 {
-            return;
-        }
-        qp.messages -= 1;
-        while let Some(place) = qp.received.pop(&self.segs) {
+        for _ in 0..count {
+            let Some(place) = qp.received.pop(&self.segs) else {
+                return true;
+            };
             let seg = *self.segs.get(place);
             self.segs.give(place);
+            qp.kept -= 1;
             free(buffer(&seg));
             if seg.is_last() {
-                break;
+                qp.messages -= 1;
+                return true;
             }
         }
+        false
     }
 
     /// Takes the next work request that is over. Its packet memory may be used again once the tx engine has done the jobs
@@ -543,8 +581,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
 
     fn drop_all<L: Link>(&mut self, q: usize, link: &mut L) {
         let qp = &mut self.qps[q];
-        self.reserved -= core::mem::take(&mut qp.reserved);
-        (qp.messages, qp.credits, qp.partial) = (0, 0, 0);
+        self.reserved -= u16::from(core::mem::take(&mut qp.reserved));
+        (qp.messages, qp.credits, qp.partial, qp.kept) = (0, 0, 0, 0);
         while let Some(place) = qp.received.pop(&self.segs) {
             link.free(buffer(self.segs.get(place)));
             self.segs.give(place);

@@ -1,13 +1,13 @@
 //! What leaves: answers first, then requests, one job per queue pair in turn.
 
-use super::{Rc, State, flag};
+use super::{DEEP, MANY, Rc, State, flag};
 use crate::{
     Config, Link,
     pool::{Kind, Node},
     psn,
 };
 use sluice_hal::{
-    Busy, Micros, PmAddr,
+    Busy, MAX_GATHER, Micros, PmAddr,
     roce::{AckRule, Remote, RoceJob, RoceMessage},
 };
 use sluice_wire::roce::{MASK_24, Syndrome};
@@ -84,13 +84,14 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &self.qps[q];
         let mut job = RoceJob::new(message, qp.remote_qpn, psn);
         job.template = template(&self.cfg, q);
-        (job.vlan, job.ipv6, job.mtu_code) = (qp.vlan, qp.ipv6, qp.mtu_code);
+        (job.vlan, job.ipv6, job.mtu_code) = (qp.has_vlan(), qp.is_ipv6(), qp.mtu_code);
         job
     }
 
     fn send_request<L: Link>(&mut self, q: usize, now: Micros, link: &mut L) -> Result<bool, Busy> {
         let qp = &self.qps[q];
-        let room = self.cfg.window.saturating_sub(qp.in_flight());
+        let window = (self.cfg.window >> qp.held_back).max(1);
+        let room = window.saturating_sub(qp.in_flight());
         if qp.state != State::Live || qp.cursor.is_none() || qp.has(flag::WAIT) || room == 0 {
             return Ok(false);
         }
@@ -123,37 +124,69 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     /// The next run of packets of the message at the cursor; its packets and bytes.
-    fn run(&self, q: usize, done: u32, room: u32) -> (RoceJob, u32, u32) {
+    fn run(&mut self, q: usize, done: u32, room: u32) -> (RoceJob, u32, u32) {
         let qp = &self.qps[q];
         let wr = self.wrs.get(qp.cursor);
-        let most = if qp.rate.is_limited() {
+        let limited = qp.rate.is_limited();
+        let most = if limited {
             self.cfg.dcqcn.paced_train
         } else {
             self.cfg.max_train
         };
-        let left = wr.packets - done;
-        let packets = left.min(room).min((most >> (7 + qp.mtu_code)).max(1));
+        // Packets that the message with payload in `wr.len` has left; none if only the SEND of a coupled one has.
+        let coupled = wr.kind.is_coupled();
+        let left = wr.packets - u32::from(coupled) - done;
+        let mut packets = left.min(room).min((most >> (7 + qp.mtu_code)).max(1));
+        let ends = packets == left;
         let skip = done * qp.mtu();
-        let bytes = (packets * qp.mtu()).min(wr.len - skip);
-        let (message, wants_ack) = match wr.kind {
-            Kind::SendInvalidate => (RoceMessage::SendInvalidate(wr.rkey), true),
-            Kind::Write => {
-                let (va, rkey, len) = (wr.va, wr.rkey, wr.len);
-                (RoceMessage::Write(Remote { va, rkey, len }), false)
+        let bytes = (packets * qp.mtu()).min(wr.len.saturating_sub(skip));
+        let (va, rkey, len) = (wr.va, wr.rkey, wr.len);
+        let remote = Remote { va, rkey, len };
+        let invalidate = wr.kind == Kind::WriteSendInvalidate;
+        let send = if wr.kind == Kind::SendInvalidate || invalidate {
+            RoceMessage::SendInvalidate(rkey)
+        } else {
+            RoceMessage::Send
+        };
+        let with_send = coupled && ends && packets > 0 && packets < room;
+        let message = match wr.kind {
+            Kind::WriteSend | Kind::WriteSendInvalidate if with_send => {
+                RoceMessage::WriteSend { remote, invalidate }
             }
-            _ => (RoceMessage::Send, true),
+            Kind::WriteSend | Kind::WriteSendInvalidate if packets == 0 => send,
+            Kind::Write | Kind::WriteSend | Kind::WriteSendInvalidate => RoceMessage::Write(remote),
+            _ => send,
+        };
+        let is_send = !matches!(message, RoceMessage::Write(_));
+        // The acknowledgment of what follows at once is as good; but without any, rxe never sends one.
+        let last = u32::from(with_send || packets == 0);
+        let at_once = packets + last < room && !limited;
+        let more = ends && at_once && (coupled && !with_send || !wr.next().is_none());
+        let again = psn::diff(qp.nxt, qp.max) < 0;
+        let ask = if is_send {
+            qp.owed < DEEP || qp.unasked + 1 >= MANY || again || !at_once
+        } else {
+            !more
         };
         let mut job = self.job(q, message, qp.nxt);
-        job.starts = done == 0;
-        job.ends = packets == left;
-        // The acknowledgment of what follows at once is as good; but without any, rxe never sends one.
-        let at_once = packets < room && !qp.rate.is_limited();
-        let more = job.ends && !wr.next().is_none() && at_once;
+        job.starts = done == 0 || coupled && packets == 0;
+        job.ends = ends;
         job.ack = AckRule {
-            last: wants_ack || !more,
+            last: ask,
             every: 0,
         };
         job.gather_len = wr.gather_from(skip, bytes, &mut job.gather);
+        if with_send || packets == 0 {
+            job.gather[usize::from(job.gather_len) % MAX_GATHER] = wr.response();
+            job.gather_len += 1;
+            packets += 1;
+        }
+        let qp = &mut self.qps[q];
+        qp.unasked = if ask {
+            0
+        } else {
+            qp.unasked + u8::from(is_send)
+        };
         (job, packets, bytes)
     }
 

@@ -46,6 +46,12 @@ pub mod flag {
     pub const QUEUED: u16 = READY | EVENTS | LATE;
 }
 
+/// What a queue pair's headers are made of beside Ethernet and IPv4, as bits of [`Qp::form`].
+pub mod form {
+    pub const IPV6: u8 = 1 << 0;
+    pub const VLAN: u8 = 1 << 1;
+}
+
 /// Whether a queue pair works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -66,8 +72,8 @@ pub struct Qp {
     pub flags: u16,
     pub state: State,
     pub reason: CloseReason,
-    pub ipv6: bool,
-    pub vlan: bool,
+    /// Bits of [`form`].
+    pub form: u8,
     /// 1 to 5; 0 while free.
     pub mtu_code: u8,
     /// Syndrome of the NAK due, or of the last one.
@@ -84,12 +90,16 @@ pub struct Qp {
     /// Messages whose acknowledgment waits, and messages beyond the SENDs that answer them.
     pub unacked: u8,
     pub owed: u16,
+    /// SENDs since one that asked for an acknowledgment.
+    pub unasked: u8,
     /// Receives posted and not used.
     pub credits: u16,
     /// Messages complete and not consumed.
     pub messages: u16,
     /// Places promised to the rest of the message being received.
-    pub reserved: u16,
+    pub reserved: u8,
+    /// Places that its messages take.
+    pub kept: u16,
     pub received: List,
 
     /// Oldest PSN not acknowledged.
@@ -110,6 +120,8 @@ pub struct Qp {
     pub retries: u8,
     pub rnr_left: u8,
     pub rnr_retries: u8,
+    /// The window is 2^n times smaller than it may be: the peer was not ready for what was sent.
+    pub held_back: u8,
     /// Microseconds; 0 for never.
     pub ack_timeout: u32,
     /// The acknowledgment of what lies before `timed` ends the round trip that began at `timed_at`.
@@ -132,8 +144,7 @@ impl Qp {
         flags: 0,
         state: State::Free,
         reason: CloseReason::Requested,
-        ipv6: false,
-        vlan: false,
+        form: 0,
         mtu_code: 0,
         syndrome: 0,
         epsn: 0,
@@ -142,9 +153,11 @@ impl Qp {
         partial_at: 0,
         unacked: 0,
         owed: 0,
+        unasked: 0,
         credits: 0,
         messages: 0,
         reserved: 0,
+        kept: 0,
         received: List::EMPTY,
         una: 0,
         nxt: 0,
@@ -158,6 +171,7 @@ impl Qp {
         retries: 0,
         rnr_left: 0,
         rnr_retries: 0,
+        held_back: 0,
         ack_timeout: 0,
         timed: 0,
         timed_at: 0,
@@ -193,6 +207,16 @@ impl Qp {
     pub const fn packets(&self, len: u32) -> u32 {
         let count = (len + self.mtu() - 1) >> (7 + self.mtu_code);
         if count == 0 { 1 } else { count }
+    }
+
+    #[inline]
+    pub const fn is_ipv6(&self) -> bool {
+        self.form & form::IPV6 != 0
+    }
+
+    #[inline]
+    pub const fn has_vlan(&self) -> bool {
+        self.form & form::VLAN != 0
     }
 
     /// Packets sent, now or before going back, and not acknowledged.

@@ -73,7 +73,10 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             };
             qp.rnr_left = left;
         }
+        let narrowest = self.cfg.window.checked_ilog2().unwrap_or(0) as u8;
         let qp = &mut self.qps[q];
+        // One packet asks whether there is a receive now. All that was sent behind it would be thrown away again.
+        qp.held_back = narrowest;
         qp.clear(flag::TIMER);
         qp.set(flag::WAIT);
         qp.wait_until = now.after(u64::from(rnr_micros(code)));
@@ -129,6 +132,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &mut self.qps[q];
         qp.retries_left = qp.retries;
         qp.rnr_left = qp.rnr_retries;
+        qp.held_back = qp.held_back.saturating_sub(1);
         qp.clear(flag::REREAD | flag::TIMER);
         if psn::diff(qp.nxt, qp.una) < 0 {
             // An answer to what was sent before going back.

@@ -6,6 +6,9 @@ use crate::{Link, pool::Seg, psn};
 use sluice_hal::{Micros, layout, roce::RoceRx};
 use sluice_wire::roce::{NakCode, Opcode, Syndrome};
 
+/// A queue pair may keep so many times the places that are left.
+const SHARE: u16 = 4;
+
 /// Where in its message a SEND packet stands.
 #[derive(Clone, Copy)]
 struct Place {
@@ -130,12 +133,12 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let places = if place.last {
             1
         } else {
-            qp.packets(self.cfg.recv_size) as u16
+            qp.packets(self.cfg.recv_size) as u8
         };
         if qp.credits == 0 {
             return false;
         }
-        if self.segs.room() - self.reserved < places {
+        if !self.has_places(q, places.into()) {
             self.end_stalled(now, link);
             return false;
         }
@@ -143,9 +146,18 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         qp.credits -= 1;
         qp.partial = 0;
         qp.reserved = places;
-        self.reserved += places;
+        self.reserved += u16::from(places);
         qp.set(flag::IN_MESSAGE);
         true
+    }
+
+    /// A message that takes so many places may begin. Who keeps some already has to leave an eighth of all to those who keep
+    /// none, and of the rest a part: hosts whose commands wait do not fill all places with further ones.
+    fn has_places(&self, q: usize, places: u16) -> bool {
+        let available = self.segs.room() - self.reserved;
+        let kept = self.qps[q].kept;
+        let share = SHARE * available.saturating_sub(SEGS as u16 / 8);
+        places <= available && (kept == 0 || kept + places <= share)
     }
 
     /// Ends the queue pairs that have begun a message and stand still, so that their places come back.
@@ -168,12 +180,13 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             return false; // promised: not met
         };
         qp.received.push(&mut self.segs, at);
+        qp.kept += 1;
         qp.reserved -= 1;
         self.reserved -= 1;
         qp.partial += u32::from(rx.payload_len);
         qp.epsn = psn::add(qp.epsn, 1);
         if place.last {
-            self.reserved -= core::mem::take(&mut qp.reserved);
+            self.reserved -= u16::from(core::mem::take(&mut qp.reserved));
             qp.clear(flag::IN_MESSAGE);
             qp.messages += 1;
             qp.msn = psn::add(qp.msn, 1);

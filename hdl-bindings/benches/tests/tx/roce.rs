@@ -23,6 +23,10 @@ fn message(random: &mut Random, kind: u64) -> RoceMessage {
         4 => RoceMessage::ReadRequest(remote),
         5 => RoceMessage::Acknowledge(word),
         6 => RoceMessage::Cnp,
+        8 | 9 => RoceMessage::WriteSend {
+            remote,
+            invalidate: kind == 9,
+        },
         _ => RoceMessage::Datagram {
             qkey: word,
             src_qp: random.bits() as u32,
@@ -71,10 +75,13 @@ fn job(
 
 /// A job of a random kind that can be sent.
 fn any(random: &mut Random, memory: &mut [u8], at: &mut u32) -> RoceJob {
-    let kind = random.range(0, 7);
+    let kind = random.range(0, 9);
     let message = message(random, kind);
     let mtu_code = random.range(1, 5) as u8;
     let mtu = 128_usize << mtu_code;
+    if kind >= 8 {
+        return write_and_send(random, memory, at, message, mtu_code);
+    }
     let middle = kind < 4 && random.chance(40);
     let payload = match kind {
         0..=3 if middle => mtu * random.size(1, 4),
@@ -95,8 +102,47 @@ fn any(random: &mut Random, memory: &mut [u8], at: &mut u32) -> RoceJob {
     job
 }
 
+/// A WRITE of one to three pieces, begun here or before, and a SEND of up to an MTU.
+fn write_and_send(
+    random: &mut Random,
+    memory: &mut [u8],
+    at: &mut u32,
+    message: RoceMessage,
+    mtu_code: u8,
+) -> RoceJob {
+    let mtu = 128_usize << mtu_code;
+    let mut job = job(random, memory, at, message, mtu_code, 0);
+    job.starts = random.chance(70);
+    job.gather_len = 0;
+    let mut add = |random: &mut Random, len: usize| {
+        let bytes = random.fill(len);
+        let piece = PmSlice::new(PmAddr(place(random, memory, at, &bytes)), len as u32);
+        job.gather[usize::from(job.gather_len)] = piece;
+        job.gather_len += 1;
+    };
+    for _ in 0..random.range(1, 3) {
+        let len = match random.range(0, 2) {
+            0 => random.size(1, 100),
+            1 => mtu * random.size(1, 3),
+            _ => random.size(1, mtu * 4),
+        };
+        add(random, len);
+    }
+    let any = random.size(1, mtu);
+    let len = random.pick(&[16, 16, 1, any, mtu]);
+    add(random, len);
+    job
+}
+
 fn spoil(random: &mut Random, job: &mut RoceJob) {
-    match random.range(0, 4) {
+    match random.range(0, 5) {
+        5 => {
+            // A WRITE without payload, a SEND without or with too much.
+            job.message = message(random, 8);
+            (job.mtu_code, job.ends) = (1, random.chance(70));
+            (job.gather[0].len, job.gather[1].len) = random.pick(&[(0, 16), (300, 0), (300, 257)]);
+            job.gather_len = random.pick(&[0, 1, 2]);
+        }
         0 => job.mtu_code = random.pick(&[0, 6, 7]),
         1 => job.gather_len = random.range(5, 7) as u8,
         2 => {
