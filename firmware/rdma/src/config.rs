@@ -17,6 +17,9 @@ pub struct Config {
     pub dscp: u8,
     /// Longest message taken, bytes: a command capsule with its in-capsule data. At most 255 packets of 256 bytes.
     pub recv_size: u32,
+    /// Packets of received messages kept, of all queue pairs together; no more than the machine has places for. Each keeps a frame
+    /// buffer of the card's, and READ data need some too.
+    pub packets: u16,
     /// Packets that a queue pair may have sent and not seen acknowledged; at most 2^22.
     pub window: u32,
     /// Most payload bytes in one job; at least 4,096 and at most 128 KiB.
@@ -43,6 +46,7 @@ impl Config {
         templates: PmAddr(0),
         dscp: 0,
         recv_size: 0,
+        packets: 0,
         window: 0,
         max_train: 0,
         ack_delay: 0,
@@ -58,6 +62,7 @@ impl Default for Config {
         Self {
             dscp: 26,
             recv_size: 64 + (16 << 10),
+            packets: u16::MAX,
             window: 2048,
             max_train: 64 << 10,
             rnr_code: 12,

@@ -195,15 +195,21 @@ impl<T: Node, const N: usize> Pool<T, N> {
 
     /// Makes all nodes free; once.
     pub fn fill(&mut self) {
-        for (i, node) in self.nodes.iter_mut().enumerate() {
-            node.set_next(if i + 1 < N {
+        self.fill_to(N);
+    }
+
+    /// The same for the first `count`, of all that there are; the others are never used.
+    pub fn fill_to(&mut self, count: usize) {
+        let count = count.clamp(1, N);
+        for (i, node) in self.nodes[..count].iter_mut().enumerate() {
+            node.set_next(if i + 1 < count {
                 Ref(i as u16 + 2)
             } else {
                 Ref::NONE
             });
         }
         self.free = Ref(1);
-        self.room = N as u16;
+        self.room = count as u16;
     }
 
     /// Nodes that can still be taken.

@@ -576,3 +576,24 @@ fn a_gap_and_a_repetition_are_answered_at_once_all_the_same() {
     bench.request(Opcode::SendOnly, 2, true, b"command");
     assert_eq!(bench.verdicts(), [(SEQUENCE, 1)]);
 }
+
+#[test]
+fn no_more_packets_are_kept_than_the_configuration_allows() {
+    let cfg = sluice_rdma::Config {
+        packets: 4,
+        ..config()
+    };
+    let mut bench = Bench::with(&cfg, &open());
+    bench.rc.post_receives(bench.id, 64);
+    for psn in 0..4 {
+        bench.request(Opcode::SendOnly, psn, true, b"command");
+        assert_eq!(bench.verdicts(), [(ACK, psn as u32)]);
+    }
+    bench.request(Opcode::SendOnly, 4, true, b"command");
+    let refused = bench.sent();
+    assert_eq!(refused[0].word >> 29, 1, "RNR NAK");
+    assert_eq!(bench.card.held.len(), 4);
+    bench.message().expect("the first");
+    bench.request(Opcode::SendOnly, 4, true, b"command");
+    assert_eq!(bench.verdicts(), [(ACK, 4)]);
+}

@@ -144,7 +144,7 @@ impl DataCore {
         self.pm_bus = PmBus::new(pm_bus).unwrap_or_default();
         let config = crate::link::tcp_config(&port, self.share, hal);
         self.tcp.configure(&config);
-        self.configure_rdma(&port);
+        self.configure_rdma(&port, hal.cores().saturating_sub(1));
         for listen in [port.io_port.get(), port.discovery_port.get()] {
             if listen != 0 {
                 // The table has room for both; listening twice is no error.

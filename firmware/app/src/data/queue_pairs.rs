@@ -1,7 +1,7 @@
 //! NVMe/RDMA connections: a queue pair's life, from the connection manager's word to its end. What it carries is in
 //! `messages` and `transfers`.
 
-use sluice_hal::{Hal, PmAddr, roce::RoceRx};
+use sluice_hal::{Hal, PmAddr, layout, roce::RoceRx};
 use sluice_rdma::{Config, Event, Open, QpId};
 use sluice_wire::mgmt::PortConfig;
 use sluice_wire::nvme_rdma::COMMAND_LEN;
@@ -13,14 +13,23 @@ use crate::limits;
 use crate::link::CoreLink;
 use crate::mail::{QpParams, ToControl};
 
+/// Frame buffers that commands may wait in, of all data cores: READ data, without which some of them cannot go on, and TCP need
+/// the rest.
+const BUFFERS: u32 = layout::RX_SMALL_COUNT / 2;
+
+/// Packets of the longest message at the smallest path MTU, with some to spare.
+const LONGEST_MESSAGE: u32 = (COMMAND_LEN + limits::IN_CAPSULE).div_ceil(256) + 30;
+
 impl DataCore {
-    pub(super) fn configure_rdma(&mut self, port: &PortConfig) {
+    pub(super) fn configure_rdma(&mut self, port: &PortConfig, data_cores: u8) {
         let (templates, _) = self.share.qp_templates();
+        let packets = (BUFFERS / u32::from(data_cores.max(1))).max(LONGEST_MESSAGE);
         self.rc.configure(&Config {
             core: self.core.0,
             mac: port.mac,
             templates,
             recv_size: COMMAND_LEN + limits::IN_CAPSULE,
+            packets: packets.min(limits::PACKETS as u32) as u16,
             ack_delay: 100,
             ack_every: 8,
             ..Config::default()

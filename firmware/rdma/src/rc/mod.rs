@@ -225,7 +225,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     /// Sets addresses and limits. Before the first queue pair; later calls concern those opened from then on.
     pub fn configure(&mut self, cfg: &Config) {
         if self.cfg.recv_size == 0 {
-            self.segs.fill();
+            self.segs.fill_to(cfg.packets.into());
             self.wrs.fill();
         }
         self.cfg = *cfg;

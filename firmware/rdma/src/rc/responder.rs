@@ -169,7 +169,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     fn has_places(&self, q: usize, places: u16) -> bool {
         let available = self.segs.room() - self.reserved;
         let kept = self.qps[q].kept;
-        let left_alone = SEGS as u16 / 8 + (self.opened - self.keeping);
+        let left_alone = self.cfg.packets.min(SEGS as u16) / 8 + (self.opened - self.keeping);
         let share = SHARE * available.saturating_sub(left_alone);
         places <= available && (kept == 0 || kept + places <= share)
     }
