@@ -129,7 +129,7 @@ impl Default for CmConfig {
             ports: [sluice_wire::nvme_rdma::IO_PORT, 0, 0, 0],
             port_mtu: 1500,
             ca_guid: 0,
-            reads: 16,
+            reads: 2,
             ack_timeout: (10, 14),
             ack_delay: 15,
             half_open: 32,
