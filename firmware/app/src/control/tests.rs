@@ -337,7 +337,7 @@ fn a_request_becomes_a_queue_pair_and_the_host_may_leave_again() {
     };
     let open = params.open().expect("a path MTU");
     assert_eq!((open.remote_qpn, open.send_psn), (0x11, 0x96_3ce5));
-    assert_eq!((open.receives, open.reads), (128, 16));
+    assert_eq!((open.receives, open.reads), (128, 2));
     assert_eq!(
         (Some(open.mtu), Some(open.peer.mac)),
         (PathMtu::from_code(3), Some(HOST_MAC))

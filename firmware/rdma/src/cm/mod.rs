@@ -104,7 +104,8 @@ pub struct CmConfig {
     pub port_mtu: u16,
     /// Node: the port's EUI-64, say.
     pub ca_guid: u64,
-    /// RDMA READs outstanding at one host at most.
+    /// RDMA READs outstanding at one queue pair at most. Two keep a link busy; sixteen of 128 KiB are 2,048 packets at once, more
+    /// than a core has descriptors or frame buffers for.
     pub reads: u8,
     /// Least and greatest ACK timeout code taken over from a REQ. Linux asks for 17, which makes a lost tail cost 0.54 s; since
     /// the timeout doubles with each retry a shorter one gives nobody up too early.
