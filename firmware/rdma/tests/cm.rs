@@ -197,7 +197,7 @@ fn a_host_asks_is_accepted_and_confirms() {
     );
     assert_eq!(
         (request.mtu, request.reads, request.ack_timeout),
-        (PathMtu::Bytes1024, 16, 14)
+        (PathMtu::Bytes1024, 2, 14)
     );
     assert_eq!(
         (
