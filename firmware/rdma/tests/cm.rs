@@ -232,7 +232,7 @@ fn a_host_asks_is_accepted_and_confirms() {
             rep.initiator_depth,
             rep.rnr_srq >> 5
         ),
-        (0, 16, 7)
+        (0, 2, 7)
     );
     let data = ReplyData::ref_from_prefix(&rep.private).expect("fits").0;
     assert_eq!((data.recfmt.get(), data.crqsize.get()), (0, 32));
