@@ -580,7 +580,8 @@ fn commands_beyond_the_receives_posted_for_them_wait_at_their_host() {
     let taken = after.rdma_messages.get() - before.rdma_messages.get();
     let refused = after.rdma_not_ready.get() - before.rdma_not_ready.get();
     println!("{taken} messages taken, {refused} times not ready");
-    assert!(refused > 5, "told to wait: {refused}");
+    // 0.64 ms, then twice as long each time: no more than five times in ten.
+    assert!((3..=5).contains(&refused), "told to wait: {refused}");
     assert_answers(&mut bench, host, &controller);
     // Data for memory that it does not grant end the queue on the host's side.
     end_of(&mut bench, "the flood", host, controller.io[0]);
