@@ -231,7 +231,10 @@ pub fn with_vm(demo: &DemoConfig, vm: &VmSetup) -> Report {
         .unwrap_or_else(|_| Err("the card's thread panicked".into()));
     if !runner.ok() {
         // The step below is left out then.
-        eprintln!("the card afterwards: {}", ended.as_ref().unwrap_or_else(|e| e));
+        eprintln!(
+            "the card afterwards: {}",
+            ended.as_ref().unwrap_or_else(|e| e)
+        );
     }
     runner.step("the card was well to the end", || ended.map(Checked::note));
     runner.finish()
