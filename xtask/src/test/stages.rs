@@ -220,7 +220,8 @@ pub fn demo_rtl_vm_short(_long: bool) -> Result<Outcome> {
         "rtl-vm-short",
         CardKind::Rtl,
         true,
-        &["--host", "vm", "--transport", "both", "--short"],
+        // Over RDMA, in `--long`, a Linux host still reconnects when READ data overrun the receive descriptors.
+        &["--host", "vm", "--transport", "tcp", "--short"],
     )
 }
 
