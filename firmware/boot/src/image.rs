@@ -24,6 +24,12 @@ pub const IMAGE_ALIGN: u32 = 16;
 /// The longest package: what a slot holds.
 pub const MAX_PACKAGE: u32 = SLOT_SIZE;
 
+/// Boards that there are.
+pub mod boards {
+    /// The simulated card, functional or Verilated.
+    pub const SIMULATED: u32 = 1;
+}
+
 /// Header of a package as it lies in the file and in the flash.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

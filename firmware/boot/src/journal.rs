@@ -161,10 +161,10 @@ impl Journal {
     pub fn open<F: Flash>(flash: &mut F) -> Result<Self, FlashError> {
         let mut current: Option<Current> = None;
         let mut state = State::default();
-        for sector in 0..JOURNAL.len() {
+        for (sector, base) in JOURNAL.iter().enumerate() {
             for index in 0..RECORDS {
                 let mut bytes = [0; RECORD as usize];
-                let at = JOURNAL[sector] + index * RECORD;
+                let at = base + index * RECORD;
                 flash::read(flash, at, &mut bytes)?;
                 let record: Record = zerocopy::transmute!(bytes);
                 let newer = current

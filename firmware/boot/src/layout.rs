@@ -76,5 +76,6 @@ const _: () = {
     assert!(SLOTS[0] + SLOT_SIZE <= SLOTS[1] && SLOTS[1] + SLOT_SIZE <= FLASH_SIZE);
     // A slot takes the largest package: two images and the header's page.
     assert!(2 * CORE_MEMORY + PAGE <= SLOT_SIZE);
-    assert!(SLOTS[0] % SECTOR == 0 && SLOTS[1] % SECTOR == 0 && SLOT_SIZE % SECTOR == 0);
+    assert!(SLOTS[0].is_multiple_of(SECTOR) && SLOTS[1].is_multiple_of(SECTOR));
+    assert!(SLOT_SIZE.is_multiple_of(SECTOR) && PAGE < SECTOR);
 };

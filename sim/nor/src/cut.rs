@@ -53,7 +53,7 @@ impl Nor {
     fn drive(&mut self, at: usize, bits: u8, to: bool, progress: u32) {
         for bit in (0..8).map(|i| 1u8 << i).filter(|bit| bits & bit != 0) {
             let is = self.cells[at] & bit != 0;
-            let firm = !self.weak.get(&at).is_some_and(|mask| mask & bit != 0);
+            let firm = self.weak.get(&at).is_none_or(|mask| mask & bit == 0);
             if is == to && firm {
                 continue;
             }

@@ -124,6 +124,11 @@ impl Nor {
         &mut self.cells
     }
 
+    /// Makes bits of a byte unstable, for tests that want it so.
+    pub fn weaken(&mut self, at: usize, bits: u8) {
+        *self.weak.entry(at).or_default() |= bits;
+    }
+
     /// Erases of each sector so far.
     #[must_use]
     pub fn wear(&self) -> &[u32] {
