@@ -22,6 +22,12 @@ pub struct Config {
     pub packets: u16,
     /// Packets that a queue pair may have sent and not seen acknowledged; at most 2^22.
     pub window: u32,
+    /// Packets of READ data that may be on their way, to all queue pairs together: what the core's descriptor queue has room for
+    /// beside everything else.
+    pub read_packets: u16,
+    /// Packets of one READ request, a power of 2; longer READs are cut. Requests end at multiples of it from the first packet of
+    /// their READ on.
+    pub read_request: u16,
     /// Most payload bytes in one job; at least 4,096 and at most 128 KiB.
     pub max_train: u32,
     /// An acknowledgment may wait so many microseconds for others, or for a SEND that answers the message; 0: none waits. Above
@@ -48,6 +54,8 @@ impl Config {
         recv_size: 0,
         packets: 0,
         window: 0,
+        read_packets: 0,
+        read_request: 0,
         max_train: 0,
         ack_delay: 0,
         ack_every: 0,
@@ -64,6 +72,8 @@ impl Default for Config {
             recv_size: 64 + (16 << 10),
             packets: u16::MAX,
             window: 2048,
+            read_packets: 128,
+            read_request: 32,
             max_train: 64 << 10,
             rnr_code: 12,
             patience: 6_000_000,

@@ -156,6 +156,9 @@ impl Replay {
                 rc.configure(&Config {
                     recv_size: 64 + (16 << 10),
                     window: 1 << 20,
+                    // The recorded target asked for all at once.
+                    read_packets: u16::MAX,
+                    read_request: 1 << 15,
                     ..config()
                 });
                 self.card.entropy = [target_qpn << 20, psn].into();

@@ -3,7 +3,7 @@
 mod support;
 
 use sluice_hal::{PmAddr, PmSlice, layout, roce::Remote};
-use sluice_rdma::{CloseReason, Config, Event, Full, Open, ReadData, Work};
+use sluice_rdma::{CloseReason, Config, Event, Full, Open, Work};
 use sluice_wire::roce::{NakCode, Opcode, rnr_micros};
 use support::{Bench, SEND_PSN, config, frame, open};
 
@@ -31,20 +31,6 @@ fn read(len: u32) -> Work {
         rkey: 0x66,
         len,
     })
-}
-
-/// READ data, its buffer freed.
-fn data(bench: &mut Bench, opcode: Opcode, psn: u32, payload: &[u8]) -> Option<ReadData> {
-    let psn = SEND_PSN.wrapping_add(psn) & 0xff_ffff;
-    let extended: &[u8] = if opcode.has_aeth() {
-        &[0x1f, 0, 0, 1]
-    } else {
-        &[]
-    };
-    let data = bench.take(&frame(opcode, bench.end.qpn, psn, false, extended, payload))?;
-    assert_eq!(bench.card.bytes(data.slice), payload);
-    sluice_rdma::Link::free(&mut bench.card, data.buf);
-    Some(data)
 }
 
 #[test]
@@ -289,145 +275,6 @@ fn reserved_syndromes_change_nothing() {
         bench.answer(Opcode::Acknowledge, 0, syndrome, &[]);
     }
     assert_eq!((bench.brief(), bench.released()), (vec![], vec![]));
-}
-
-#[test]
-fn read_data_come_in_order_with_their_token_and_offset() {
-    let mut bench = Bench::new();
-    post(&mut bench, read(600), 0, 9);
-    post(&mut bench, Work::Send, 16, 10);
-    bench.pass(0);
-    let seen = bench.brief();
-    assert_eq!(
-        seen,
-        [(Opcode::ReadRequest, 0), (Opcode::SendOnly, 3)],
-        "a READ takes the PSNs of its answer"
-    );
-    let first = data(&mut bench, Opcode::ReadResponseFirst, 0, &[1; 256]).expect("data");
-    let middle = data(&mut bench, Opcode::ReadResponseMiddle, 1, &[2; 256]).expect("data");
-    let last = data(&mut bench, Opcode::ReadResponseLast, 2, &[3; 88]).expect("data");
-    let seen = [first, middle, last].map(|d| (d.token, d.offset, d.last));
-    assert_eq!(seen, [(9, 0, false), (9, 256, false), (9, 512, true)]);
-    assert_eq!(bench.released(), [(9, true)]);
-    bench.answer(Opcode::Acknowledge, 3, 0x1f, &[]);
-    assert_eq!(bench.released(), [(10, true)]);
-}
-
-#[test]
-fn missing_read_data_are_asked_for_once_from_where_they_are_missing() {
-    let mut bench = Bench::new();
-    post(&mut bench, read(1024), 0, 9);
-    bench.pass(0);
-    bench.sent();
-    data(&mut bench, Opcode::ReadResponseFirst, 0, &[1; 256]).expect("data");
-    assert_eq!(
-        data(&mut bench, Opcode::ReadResponseMiddle, 2, &[3; 256]),
-        None
-    );
-    assert_eq!(
-        data(&mut bench, Opcode::ReadResponseLast, 3, &[4; 256]),
-        None
-    );
-    let sent = bench.sent();
-    assert_eq!(sent.len(), 1, "once");
-    assert_eq!(
-        (sent[0].opcode, sent[0].psn, sent[0].va),
-        (Opcode::ReadRequest, 1, 0x2100)
-    );
-    let again = [
-        data(&mut bench, Opcode::ReadResponseFirst, 1, &[2; 256]),
-        data(&mut bench, Opcode::ReadResponseMiddle, 2, &[3; 256]),
-        data(&mut bench, Opcode::ReadResponseLast, 3, &[4; 256]),
-    ];
-    let offsets = again.map(|d| d.map(|d| d.offset));
-    assert_eq!(offsets, [Some(256), Some(512), Some(768)]);
-    assert_eq!(
-        data(&mut bench, Opcode::ReadResponseLast, 3, &[4; 256]),
-        None,
-        "once more is too much"
-    );
-}
-
-#[test]
-fn an_acknowledgment_beyond_a_read_shows_that_its_data_are_lost() {
-    let mut bench = Bench::new();
-    post(&mut bench, read(100), 0, 1);
-    post(&mut bench, Work::Send, 16, 2);
-    bench.pass(0);
-    bench.sent();
-    bench.answer(Opcode::Acknowledge, 1, 0x1f, &[]);
-    assert_eq!(bench.released(), []);
-    assert_eq!(
-        bench.brief(),
-        [(Opcode::ReadRequest, 0), (Opcode::SendOnly, 1)]
-    );
-    data(&mut bench, Opcode::ReadResponseOnly, 0, &[1; 100]).expect("data");
-    bench.answer(Opcode::Acknowledge, 1, 0x1f, &[]);
-    assert_eq!(bench.released(), [(1, true), (2, true)]);
-}
-
-#[test]
-fn read_data_acknowledge_what_was_asked_before() {
-    let mut bench = Bench::new();
-    post(&mut bench, WRITE, 100, 1);
-    post(&mut bench, read(100), 0, 2);
-    bench.pass(0);
-    data(&mut bench, Opcode::ReadResponseOnly, 1, &[1; 100]).expect("data");
-    assert_eq!(bench.released(), [(1, true), (2, true)]);
-}
-
-#[test]
-fn no_more_reads_are_outstanding_than_the_host_serves() {
-    let mut bench = Bench::new();
-    for token in 0..4 {
-        post(&mut bench, read(100), 0, token);
-    }
-    bench.pass(0);
-    assert_eq!(
-        bench.brief(),
-        [(Opcode::ReadRequest, 0), (Opcode::ReadRequest, 1)]
-    );
-    data(&mut bench, Opcode::ReadResponseOnly, 0, &[1; 100]).expect("data");
-    assert_eq!(bench.brief(), [(Opcode::ReadRequest, 2)]);
-    bench.pass(TIMEOUT);
-    assert_eq!(
-        bench.brief(),
-        [(Opcode::ReadRequest, 1), (Opcode::ReadRequest, 2)]
-    );
-}
-
-#[test]
-fn read_data_of_wrong_length_or_place_end_the_queue_pair() {
-    for (opcode, len) in [
-        (Opcode::ReadResponseOnly, 256),
-        (Opcode::ReadResponseLast, 44),
-        (Opcode::ReadResponseFirst, 255),
-        (Opcode::ReadResponseMiddle, 0),
-    ] {
-        let mut bench = Bench::new();
-        post(&mut bench, read(300), 0, 9);
-        bench.pass(0);
-        assert_eq!(data(&mut bench, opcode, 0, &vec![1; len]), None);
-        assert_eq!(
-            bench.events(),
-            [Event::Alive, Event::Closed(CloseReason::BadResponse)]
-        );
-        assert!(bench.card.held.is_empty());
-    }
-    for (opcode, len) in [
-        (Opcode::ReadResponseLast, 45),
-        (Opcode::ReadResponseMiddle, 44),
-    ] {
-        let mut bench = Bench::new();
-        post(&mut bench, read(300), 0, 9);
-        bench.pass(0);
-        data(&mut bench, Opcode::ReadResponseFirst, 0, &[1; 256]).expect("data");
-        assert_eq!(data(&mut bench, opcode, 1, &vec![1; len]), None);
-        assert_eq!(
-            bench.events().last(),
-            Some(&Event::Closed(CloseReason::BadResponse))
-        );
-    }
 }
 
 #[test]

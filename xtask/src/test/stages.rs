@@ -220,8 +220,7 @@ pub fn demo_rtl_vm_short(_long: bool) -> Result<Outcome> {
         "rtl-vm-short",
         CardKind::Rtl,
         true,
-        // Over RDMA, in `--long`, a Linux host still reconnects when READ data overrun the receive descriptors.
-        &["--host", "vm", "--transport", "tcp", "--short"],
+        &["--host", "vm", "--transport", "both", "--short"],
     )
 }
 

@@ -185,6 +185,9 @@ pub struct Rc<const QPS: usize, const WRS: usize, const SEGS: usize> {
     ready: Deque<u16, QPS>,
     /// Queue pairs whose acknowledgments wait, and until when: all wait equally long.
     late: Deque<(u16, Micros), QPS>,
+    /// Queue pairs whose next READ waits for others' data to come, and packets of READ data on their way, of all.
+    thirsty: Deque<u16, QPS>,
+    asked: u16,
     events: Deque<u16, QPS>,
     segs: Pool<Seg, SEGS>,
     wrs: Pool<Wr, WRS>,
@@ -215,6 +218,8 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             released: List::EMPTY,
             ready: Deque::new(),
             late: Deque::new(),
+            thirsty: Deque::new(),
+            asked: 0,
             events: Deque::new(),
             segs: Pool::new(),
             wrs: Pool::new(),
@@ -236,6 +241,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     #[inline]
     pub fn wants_transmit(&self) -> bool {
         !self.ready.is_empty()
+            || !self.thirsty.is_empty() && self.may_ask(self.cfg.read_request.into())
     }
 
     /// Counters.
@@ -568,7 +574,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     #[inline]
-    fn tell(&mut self, q: usize, event: u16) {
+    fn tell(&mut self, q: usize, event: u32) {
         self.qps[q].set(event);
         if !self.qps[q].has(flag::EVENTS) && self.events.push_back(q as u16).is_ok() {
             self.qps[q].set(flag::EVENTS);
@@ -588,6 +594,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     }
 
     fn drop_all<L: Link>(&mut self, q: usize, link: &mut L) {
+        self.expect_nothing(q);
         let qp = &mut self.qps[q];
         self.reserved -= u16::from(core::mem::take(&mut qp.reserved));
         self.keeping -= u16::from(qp.kept > 0);

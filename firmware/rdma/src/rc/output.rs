@@ -22,6 +22,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
     /// Sends what is due until nothing is or the engine is busy; then the rest waits for the next call. Call it after
     /// [`Self::input`], [`Self::post`] and [`Self::handle_timeouts`], and while it returns false.
     pub fn poll_transmit<L: Link>(&mut self, now: Micros, link: &mut L) -> bool {
+        self.wake_thirsty();
         while let Some(q) = self.ready.front().copied() {
             let q = usize::from(q);
             match self.transmit(q, now, link) {
@@ -101,16 +102,27 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
             if qp.reads_out >= qp.reads {
                 return Ok(false);
             }
-            // All of the rest: the responder counts its packets.
+            let request = u32::from(self.cfg.read_request);
+            let packets = (request - (done & (request - 1))).min(wr.packets - done);
+            // Small ones do not overtake those that wait for room.
+            let room = if self.thirsty.is_empty() {
+                packets
+            } else {
+                request
+            };
+            if !self.may_ask(room) {
+                self.thirst(q);
+                return Ok(false);
+            }
             let skip = done * qp.mtu();
             let remote = Remote {
                 va: wr.va.wrapping_add(u64::from(skip)),
                 rkey: wr.rkey,
-                len: wr.len - skip,
+                len: (wr.len - skip).min(packets * qp.mtu()),
             };
             let mut job = self.job(q, RoceMessage::ReadRequest(remote), qp.nxt);
             job.ack.last = true;
-            (job, wr.packets - done, 0)
+            (job, packets, 0)
         } else {
             if let Err(at) = self.qps[q].rate.check(now, &self.cfg.dcqcn) {
                 self.wait(q, at);
@@ -194,7 +206,11 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         self.stats.jobs += 1;
         let qp = &mut self.qps[q];
         self.stats.resent += u32::from(psn::diff(qp.nxt, qp.max) < 0);
-        qp.reads_out += u8::from(kind == Kind::Read);
+        if kind == Kind::Read {
+            qp.reads_out += 1;
+            qp.asked += packets as u16;
+            self.asked += packets as u16;
+        }
         qp.nxt = psn::add(qp.nxt, packets);
         if psn::diff(qp.nxt, qp.max) > 0 {
             qp.max = qp.nxt;
@@ -208,6 +224,41 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if !self.qps[q].has(flag::TIMER) {
             self.start_timer(q, now);
         }
+    }
+
+    /// There is room in the descriptor queue for so many packets of READ data; always, if no others are on their way.
+    #[inline]
+    pub(super) fn may_ask(&self, packets: u32) -> bool {
+        self.asked == 0 || u32::from(self.asked) + packets <= u32::from(self.cfg.read_packets)
+    }
+
+    /// A READ waits until data of others have come.
+    fn thirst(&mut self, q: usize) {
+        if !self.qps[q].has(flag::THIRSTY) && self.thirsty.push_back(q as u16).is_ok() {
+            self.qps[q].set(flag::THIRSTY);
+        }
+    }
+
+    /// As many of those whose READ waits as there is room for try again, the first first.
+    fn wake_thirsty(&mut self) {
+        let most = u32::from(self.cfg.read_packets);
+        let request = u32::from(self.cfg.read_request);
+        let mut asked = u32::from(self.asked);
+        while asked == 0 || asked + request <= most {
+            let Some(q) = self.thirsty.pop_front() else {
+                return;
+            };
+            asked += request;
+            self.qps[usize::from(q)].clear(flag::THIRSTY);
+            self.make_ready(q.into());
+        }
+    }
+
+    /// No READ data are on their way to a queue pair any more, or as good as none.
+    pub(super) fn expect_nothing(&mut self, q: usize) {
+        let qp = &mut self.qps[q];
+        qp.reads_out = 0;
+        self.asked -= core::mem::take(&mut qp.asked);
     }
 
     /// Nothing new before `at`.

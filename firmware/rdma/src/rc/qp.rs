@@ -11,39 +11,41 @@ use sluice_hal::Micros;
 /// What is due or known of a queue pair, as bits of [`Qp::flags`].
 pub mod flag {
     /// In the queue of those that want to transmit. Outlives the queue pair, since the entry does.
-    pub const READY: u16 = 1 << 0;
+    pub const READY: u32 = 1 << 0;
     /// In the queue of those with events; outlives it too.
-    pub const EVENTS: u16 = 1 << 1;
+    pub const EVENTS: u32 = 1 << 1;
     /// Event to be told: the first packet came.
-    pub const ALIVE: u16 = 1 << 2;
+    pub const ALIVE: u32 = 1 << 2;
     /// Event: messages are complete.
-    pub const RECEIVED: u16 = 1 << 3;
+    pub const RECEIVED: u32 = 1 << 3;
     /// Event: over.
-    pub const CLOSED: u16 = 1 << 4;
+    pub const CLOSED: u32 = 1 << 4;
     /// A packet of the peer's has come.
-    pub const SEEN: u16 = 1 << 5;
+    pub const SEEN: u32 = 1 << 5;
     /// An acknowledgment is due.
-    pub const ACK_DUE: u16 = 1 << 6;
+    pub const ACK_DUE: u32 = 1 << 6;
     /// A NAK is due; takes the place of an acknowledgment.
-    pub const NAK_DUE: u16 = 1 << 7;
+    pub const NAK_DUE: u32 = 1 << 7;
     /// This gap, or this lack of receives, was answered: no more NAKs until the expected packet comes.
-    pub const NAKED: u16 = 1 << 8;
+    pub const NAKED: u32 = 1 << 8;
     /// A CNP is due.
-    pub const CNP_DUE: u16 = 1 << 9;
+    pub const CNP_DUE: u32 = 1 << 9;
     /// Between the first and the last packet of a message received.
-    pub const IN_MESSAGE: u16 = 1 << 10;
+    pub const IN_MESSAGE: u32 = 1 << 10;
     /// READ data was found missing and asked for again.
-    pub const REREAD: u16 = 1 << 11;
+    pub const REREAD: u32 = 1 << 11;
     /// `rtx_at` counts.
-    pub const TIMER: u16 = 1 << 12;
+    pub const TIMER: u32 = 1 << 12;
     /// `wait_until` counts: nothing new is sent before.
-    pub const WAIT: u16 = 1 << 13;
+    pub const WAIT: u32 = 1 << 13;
     /// A round trip is being timed.
-    pub const TIMING: u16 = 1 << 14;
+    pub const TIMING: u32 = 1 << 14;
     /// In the queue of those whose acknowledgments wait; outlives the queue pair too.
-    pub const LATE: u16 = 1 << 15;
+    pub const LATE: u32 = 1 << 15;
+    /// In the queue of those that wait to ask for READ data; outlives it too.
+    pub const THIRSTY: u32 = 1 << 16;
     /// What outlives a queue pair.
-    pub const QUEUED: u16 = READY | EVENTS | LATE;
+    pub const QUEUED: u32 = READY | EVENTS | LATE | THIRSTY;
 }
 
 /// What a queue pair's headers are made of beside Ethernet and IPv4, as bits of [`Qp::form`].
@@ -69,7 +71,7 @@ pub struct Qp {
     pub remote_qpn: u32,
     /// The peer's address, in network order; IPv4 in the last word.
     pub peer: [u32; 4],
-    pub flags: u16,
+    pub flags: u32,
     pub state: State,
     pub reason: CloseReason,
     /// Bits of [`form`].
@@ -113,8 +115,9 @@ pub struct Qp {
     pub queue: List,
     /// The request that has `nxt`; none if all was sent.
     pub cursor: Ref,
-    /// READ requests sent since `una` and not answered.
+    /// READ requests sent since `una` and not answered, and packets of their data that have not come.
     pub reads_out: u8,
+    pub asked: u16,
     pub reads: u8,
     pub retries_left: u8,
     pub retries: u8,
@@ -133,7 +136,7 @@ pub struct Qp {
     pub rate: Rate,
 }
 
-const _: () = assert!(size_of::<Qp>() <= 168);
+const _: () = assert!(size_of::<Qp>() <= 176);
 
 impl Qp {
     /// All zeros, so that a static of queue pairs takes no room in the image.
@@ -166,6 +169,7 @@ impl Qp {
         queue: List::EMPTY,
         cursor: Ref::NONE,
         reads_out: 0,
+        asked: 0,
         reads: 0,
         retries_left: 0,
         retries: 0,
@@ -182,17 +186,17 @@ impl Qp {
     };
 
     #[inline]
-    pub const fn has(&self, bits: u16) -> bool {
+    pub const fn has(&self, bits: u32) -> bool {
         self.flags & bits != 0
     }
 
     #[inline]
-    pub const fn set(&mut self, bits: u16) {
+    pub const fn set(&mut self, bits: u32) {
         self.flags |= bits;
     }
 
     #[inline]
-    pub const fn clear(&mut self, bits: u16) {
+    pub const fn clear(&mut self, bits: u32) {
         self.flags &= !bits;
     }
 

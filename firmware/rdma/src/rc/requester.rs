@@ -152,7 +152,7 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let qp = &mut self.qps[q];
         qp.nxt = qp.una;
         qp.cursor = qp.queue.head;
-        qp.reads_out = 0;
+        self.expect_nothing(q);
         self.make_ready(q);
     }
 
@@ -210,17 +210,24 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         let done = psn::distance(wr.psn, rx.psn);
         let offset = done * qp.mtu();
         let last = done + 1 == wr.packets;
+        let ends = last || (done + 1) & (u32::from(self.cfg.read_request) - 1) == 0;
         let says_last = matches!(opcode, Opcode::ReadResponseLast | Opcode::ReadResponseOnly);
         let want = (wr.len - offset).min(qp.mtu());
-        if says_last != last || u32::from(rx.payload_len) != want {
+        if says_last != ends || u32::from(rx.payload_len) != want {
             self.fail(q, CloseReason::BadResponse, link);
             link.free(rx.buf);
             return None;
         }
         let qp = &mut self.qps[q];
         qp.una = psn::add(qp.una, 1);
-        if last {
+        // None is counted if they were asked for before going back.
+        let counted = u16::from(qp.asked > 0);
+        qp.asked -= counted;
+        self.asked -= counted;
+        if ends {
             qp.reads_out = qp.reads_out.saturating_sub(1);
+        }
+        if last {
             self.release(q);
         }
         self.progress(q, now);
