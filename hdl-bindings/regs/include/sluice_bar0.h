@@ -51,6 +51,9 @@
 /* Write 1: this block goes back to its reset values, run and counters included. */
 #define SLUICE_BAR0_CTRL_SOFT_RESET_SHIFT 1
 #define SLUICE_BAR0_CTRL_SOFT_RESET_MASK 0x2u
+/* Write 1 while run is 0: the control core's boot program chooses firmware from the flash and loads all cores, then run is 1 and this is 0; or this is 0, run stays 0 and BOOT_STATUS says why. */
+#define SLUICE_BAR0_CTRL_BOOT_SHIFT 2
+#define SLUICE_BAR0_CTRL_BOOT_MASK 0x4u
 /* Firmware status */
 #define SLUICE_BAR0_FW_STATUS 0x24u
 /* Load address */
@@ -69,6 +72,20 @@
 #define SLUICE_BAR0_IRQ_VECTOR_MASK 0x1fu
 /* Load cores */
 #define SLUICE_BAR0_LOAD_CORES 0x38u
+/* Boot status. Written by the boot program: where the running firmware comes from. */
+#define SLUICE_BAR0_BOOT_STATUS 0x3cu
+/* 0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good. */
+#define SLUICE_BAR0_BOOT_STATUS_SOURCE_SHIFT 0
+#define SLUICE_BAR0_BOOT_STATUS_SOURCE_MASK 0x3u
+/* The firmware is on trial. */
+#define SLUICE_BAR0_BOOT_STATUS_TRIAL_SHIFT 2
+#define SLUICE_BAR0_BOOT_STATUS_TRIAL_MASK 0x4u
+/* Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at. */
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_A_SHIFT 8
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_A_MASK 0xff00u
+/* Why slot B was refused. */
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_B_SHIFT 16
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_B_MASK 0xff0000u
 /* Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0. */
 #define SLUICE_BAR0_SQ_BASE_LO 0x40u
 /* Submission queue, high. Bits 63:32. */

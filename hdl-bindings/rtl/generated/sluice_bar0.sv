@@ -83,6 +83,7 @@ module sluice_bar0 (
         logic WATCHDOG;
         logic IRQ;
         logic LOAD_CORES;
+        logic BOOT_STATUS;
         logic SQ_BASE_LO;
         logic SQ_BASE_HI;
         logic CQ_BASE_LO;
@@ -160,6 +161,7 @@ module sluice_bar0 (
         decoded_reg_strb.WATCHDOG = cpuif_req_masked & (cpuif_addr == 16'h30);
         decoded_reg_strb.IRQ = cpuif_req_masked & (cpuif_addr == 16'h34) & cpuif_req_is_wr;
         decoded_reg_strb.LOAD_CORES = cpuif_req_masked & (cpuif_addr == 16'h38);
+        decoded_reg_strb.BOOT_STATUS = cpuif_req_masked & (cpuif_addr == 16'h3c);
         decoded_reg_strb.SQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h40);
         decoded_reg_strb.SQ_BASE_HI = cpuif_req_masked & (cpuif_addr == 16'h44);
         decoded_reg_strb.CQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h48);
@@ -254,6 +256,10 @@ module sluice_bar0 (
                 logic next;
                 logic load_next;
             } soft_reset;
+            struct {
+                logic next;
+                logic load_next;
+            } boot;
         } CTRL;
         struct {
             struct {
@@ -291,6 +297,24 @@ module sluice_bar0 (
                 logic load_next;
             } cores;
         } LOAD_CORES;
+        struct {
+            struct {
+                logic [1:0] next;
+                logic load_next;
+            } source;
+            struct {
+                logic next;
+                logic load_next;
+            } trial;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } refused_a;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } refused_b;
+        } BOOT_STATUS;
         struct {
             struct {
                 logic [31:0] next;
@@ -592,6 +616,9 @@ module sluice_bar0 (
             struct {
                 logic value;
             } soft_reset;
+            struct {
+                logic value;
+            } boot;
         } CTRL;
         struct {
             struct {
@@ -623,6 +650,20 @@ module sluice_bar0 (
                 logic [31:0] value;
             } cores;
         } LOAD_CORES;
+        struct {
+            struct {
+                logic [1:0] value;
+            } source;
+            struct {
+                logic value;
+            } trial;
+            struct {
+                logic [7:0] value;
+            } refused_a;
+            struct {
+                logic [7:0] value;
+            } refused_b;
+        } BOOT_STATUS;
         struct {
             struct {
                 logic [31:0] value;
@@ -873,6 +914,29 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.CTRL.soft_reset.value = field_storage.CTRL.soft_reset.value;
+    // Field: sluice_bar0.CTRL.boot
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.CTRL.boot.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.CTRL.boot.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            load_next_c = '1;
+        end
+        field_combo.CTRL.boot.next = next_c;
+        field_combo.CTRL.boot.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.CTRL.boot.value <= 1'h0;
+        end else begin
+            if(field_combo.CTRL.boot.load_next) begin
+                field_storage.CTRL.boot.value <= field_combo.CTRL.boot.next;
+            end
+        end
+    end
+    assign hwif_out.CTRL.boot.value = field_storage.CTRL.boot.value;
     // Field: sluice_bar0.FW_STATUS.status
     always_comb begin
         automatic logic [31:0] next_c;
@@ -1024,6 +1088,98 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.LOAD_CORES.cores.value = field_storage.LOAD_CORES.cores.value;
+    // Field: sluice_bar0.BOOT_STATUS.source
+    always_comb begin
+        automatic logic [1:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.source.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.source.value & ~decoded_wr_biten[1:0]) | (decoded_wr_data[1:0] & decoded_wr_biten[1:0]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.source.next = next_c;
+        field_combo.BOOT_STATUS.source.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.source.value <= 2'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.source.load_next) begin
+                field_storage.BOOT_STATUS.source.value <= field_combo.BOOT_STATUS.source.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.source.value = field_storage.BOOT_STATUS.source.value;
+    // Field: sluice_bar0.BOOT_STATUS.trial
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.trial.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.trial.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.trial.next = next_c;
+        field_combo.BOOT_STATUS.trial.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.trial.value <= 1'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.trial.load_next) begin
+                field_storage.BOOT_STATUS.trial.value <= field_combo.BOOT_STATUS.trial.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.trial.value = field_storage.BOOT_STATUS.trial.value;
+    // Field: sluice_bar0.BOOT_STATUS.refused_a
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.refused_a.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.refused_a.value & ~decoded_wr_biten[15:8]) | (decoded_wr_data[15:8] & decoded_wr_biten[15:8]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.refused_a.next = next_c;
+        field_combo.BOOT_STATUS.refused_a.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.refused_a.value <= 8'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.refused_a.load_next) begin
+                field_storage.BOOT_STATUS.refused_a.value <= field_combo.BOOT_STATUS.refused_a.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.refused_a.value = field_storage.BOOT_STATUS.refused_a.value;
+    // Field: sluice_bar0.BOOT_STATUS.refused_b
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.refused_b.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.refused_b.value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.refused_b.next = next_c;
+        field_combo.BOOT_STATUS.refused_b.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.refused_b.value <= 8'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.refused_b.load_next) begin
+                field_storage.BOOT_STATUS.refused_b.value <= field_combo.BOOT_STATUS.refused_b.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.refused_b.value = field_storage.BOOT_STATUS.refused_b.value;
     // Field: sluice_bar0.SQ_BASE_LO.value
     always_comb begin
         automatic logic [31:0] next_c;
@@ -2182,6 +2338,7 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h20) begin
             readback_data_var[0] = field_storage.CTRL.run.value;
+            readback_data_var[2] = field_storage.CTRL.boot.value;
         end
         if(rd_mux_addr == 16'h24) begin
             readback_data_var[31:0] = field_storage.FW_STATUS.status.value;
@@ -2197,6 +2354,12 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h38) begin
             readback_data_var[31:0] = field_storage.LOAD_CORES.cores.value;
+        end
+        if(rd_mux_addr == 16'h3c) begin
+            readback_data_var[1:0] = field_storage.BOOT_STATUS.source.value;
+            readback_data_var[2] = field_storage.BOOT_STATUS.trial.value;
+            readback_data_var[15:8] = field_storage.BOOT_STATUS.refused_a.value;
+            readback_data_var[23:16] = field_storage.BOOT_STATUS.refused_b.value;
         end
         if(rd_mux_addr == 16'h40) begin
             readback_data_var[31:0] = field_storage.SQ_BASE_LO.value.value;

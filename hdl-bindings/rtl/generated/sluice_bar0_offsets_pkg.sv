@@ -14,6 +14,7 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] WatchdogOffset = 16'h0030;  // Watchdog
   localparam logic [15:0] IrqOffset = 16'h0034;  // Raise interrupt
   localparam logic [15:0] LoadCoresOffset = 16'h0038;  // Load cores
+  localparam logic [15:0] BootStatusOffset = 16'h003c;  // Boot status
   localparam logic [15:0] SqBaseLoOffset = 16'h0040;  // Submission queue, low
   localparam logic [15:0] SqBaseHiOffset = 16'h0044;  // Submission queue, high
   localparam logic [15:0] CqBaseLoOffset = 16'h0048;  // Completion queue, low

@@ -384,8 +384,13 @@ package sluice_bar0_pkg;
     } sluice_bar0__CTRL__soft_reset__out_t;
 
     typedef struct {
+        logic value;
+    } sluice_bar0__CTRL__boot__out_t;
+
+    typedef struct {
         sluice_bar0__CTRL__run__out_t run;
         sluice_bar0__CTRL__soft_reset__out_t soft_reset;
+        sluice_bar0__CTRL__boot__out_t boot;
     } sluice_bar0__CTRL__out_t;
 
     typedef struct {
@@ -438,6 +443,29 @@ package sluice_bar0_pkg;
     typedef struct {
         sluice_bar0__LOAD_CORES__cores__out_t cores;
     } sluice_bar0__LOAD_CORES__out_t;
+
+    typedef struct {
+        logic [1:0] value;
+    } sluice_bar0__BOOT_STATUS__source__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__BOOT_STATUS__trial__out_t;
+
+    typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__BOOT_STATUS__refused_a__out_t;
+
+    typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__BOOT_STATUS__refused_b__out_t;
+
+    typedef struct {
+        sluice_bar0__BOOT_STATUS__source__out_t source;
+        sluice_bar0__BOOT_STATUS__trial__out_t trial;
+        sluice_bar0__BOOT_STATUS__refused_a__out_t refused_a;
+        sluice_bar0__BOOT_STATUS__refused_b__out_t refused_b;
+    } sluice_bar0__BOOT_STATUS__out_t;
 
     typedef struct {
         logic [31:0] value;
@@ -583,6 +611,7 @@ package sluice_bar0_pkg;
         sluice_bar0__WATCHDOG__out_t WATCHDOG;
         sluice_bar0__IRQ__out_t IRQ;
         sluice_bar0__LOAD_CORES__out_t LOAD_CORES;
+        sluice_bar0__BOOT_STATUS__out_t BOOT_STATUS;
         sluice_bar0__SQ_BASE_LO__out_t SQ_BASE_LO;
         sluice_bar0__SQ_BASE_HI__out_t SQ_BASE_HI;
         sluice_bar0__CQ_BASE_LO__out_t CQ_BASE_LO;

@@ -34,6 +34,8 @@ pub const WATCHDOG_OFFSET: u32 = 0x30;
 pub const IRQ_OFFSET: u32 = 0x34;
 /// Byte offset of `LOAD_CORES`: load cores.
 pub const LOAD_CORES_OFFSET: u32 = 0x38;
+/// Byte offset of `BOOT_STATUS`: boot status.
+pub const BOOT_STATUS_OFFSET: u32 = 0x3c;
 /// Byte offset of `SQ_BASE_LO`: submission queue, low.
 pub const SQ_BASE_LO_OFFSET: u32 = 0x40;
 /// Byte offset of `SQ_BASE_HI`: submission queue, high.
@@ -202,6 +204,9 @@ bitfield! {
     pub bool, run, set_run: 0;
     /// Write 1: this block goes back to its reset values, run and counters included.
     pub bool, soft_reset, set_soft_reset: 1;
+    /// Write 1 while run is 0: the control core's boot program chooses firmware from the flash and loads all cores,
+    /// then run is 1 and this is 0; or this is 0, run stays 0 and BOOT_STATUS says why.
+    pub bool, boot, set_boot: 2;
 }
 
 bitfield! {
@@ -220,6 +225,21 @@ bitfield! {
     impl Debug;
     /// Writing raises this MSI-X vector; for the firmware.
     pub u8, vector, set_vector: 4, 0;
+}
+
+bitfield! {
+    /// Boot status. Written by the boot program: where the running firmware comes from.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct BootStatus(u32);
+    impl Debug;
+    /// 0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good.
+    pub u8, source, set_source: 1, 0;
+    /// The firmware is on trial.
+    pub bool, trial, set_trial: 2;
+    /// Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at.
+    pub u8, refused_a, set_refused_a: 15, 8;
+    /// Why slot B was refused.
+    pub u8, refused_b, set_refused_b: 23, 16;
 }
 
 bitfield! {
@@ -390,7 +410,8 @@ pub struct Block {
     pub irq: WO<Irq>,
     /// Load cores
     pub load_cores: RW<u32>,
-    _gap1: [u32; 1],
+    /// Boot status. Written by the boot program: where the running firmware comes from.
+    pub boot_status: RW<BootStatus>,
     /// Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0.
     pub sq_base_lo: RW<u32>,
     /// Submission queue, high. Bits 63:32.
@@ -405,24 +426,24 @@ pub struct Block {
     pub queue_enable: RW<QueueEnable>,
     /// Submission tail
     pub sq_tail: RW<SqTail>,
-    _gap2: [u32; 1],
+    _gap1: [u32; 1],
     /// Packet memory on the bus, low. Bus address at which devices reach packet memory, bits 31:0.
     pub pm_bus_lo: RW<u32>,
     /// Packet memory on the bus, high. Bits 63:32.
     pub pm_bus_hi: RW<u32>,
-    _gap3: [u32; 2],
+    _gap2: [u32; 2],
     /// MAC address, low
     pub mac_lo: RW<u32>,
     /// MAC address, high
     pub mac_hi: RW<MacHi>,
     /// MTU
     pub mtu: RW<Mtu>,
-    _gap4: [u32; 1],
+    _gap3: [u32; 1],
     /// Core window, selection
     pub core_select: RW<CoreSelect>,
     /// Core window, value
     pub core_value: RO<u32>,
-    _gap5: [u32; 30],
+    _gap4: [u32; 30],
     /// Frames received. Frames delivered to a core.
     pub rx_frames: RO<u32>,
     /// Frames sent
@@ -439,7 +460,7 @@ pub struct Block {
     pub move_bytes: [RO<u32>; 2],
     /// Malformed transmit jobs. Completed without sending anything.
     pub tx_bad_jobs: RO<u32>,
-    _gap6: [u32; 1],
+    _gap5: [u32; 1],
     /// Inbound reads. Beats (up to 16 bytes) read from the card over PCIe.
     pub pcie_in_reads: RO<u32>,
     /// Inbound writes. Beats written to the card over PCIe.
@@ -450,7 +471,7 @@ pub struct Block {
     pub pcie_out_writes: RO<u32>,
     /// PAUSE time
     pub pause_time: RO<PauseTime>,
-    _gap7: [u32; 15],
+    _gap6: [u32; 15],
     /// Dropped: length. Longer than 9,216 or shorter than 14 bytes.
     pub drop_length: RO<u32>,
     /// Dropped: EtherType. Neither ARP nor IPv4 nor IPv6.
@@ -480,15 +501,15 @@ pub struct Block {
     pub drop_roce: RO<u32>,
     /// Dropped: ICRC. RoCE packet whose invariant CRC is wrong.
     pub drop_icrc: RO<u32>,
-    _gap8: [u32; 18],
+    _gap7: [u32; 18],
     /// Steering table
     pub steer: Steer,
     /// Doorbell slots. Bus addresses that cores ring by slot number. Not cleared by soft reset.
     pub doorbell: Doorbell,
-    _gap9: [u32; 7808],
+    _gap8: [u32; 7808],
     /// MSI-X table. PCI Local Bus 3.0, section 6.8.2.
     pub msix: Msix,
-    _gap10: [u32; 3968],
+    _gap9: [u32; 3968],
     /// Pending bits
     pub msix_pending: RO<u32>,
 }
@@ -506,6 +527,7 @@ const _: () = assert!(offset_of!(Block, load_data) == 0x2c);
 const _: () = assert!(offset_of!(Block, watchdog) == 0x30);
 const _: () = assert!(offset_of!(Block, irq) == 0x34);
 const _: () = assert!(offset_of!(Block, load_cores) == 0x38);
+const _: () = assert!(offset_of!(Block, boot_status) == 0x3c);
 const _: () = assert!(offset_of!(Block, sq_base_lo) == 0x40);
 const _: () = assert!(offset_of!(Block, sq_base_hi) == 0x44);
 const _: () = assert!(offset_of!(Block, cq_base_lo) == 0x48);
