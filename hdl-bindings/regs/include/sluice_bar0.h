@@ -78,6 +78,20 @@
 #define SLUICE_BAR0_IRQ_VECTOR_MASK 0x1fu
 /* Load cores */
 #define SLUICE_BAR0_LOAD_CORES 0x38u
+/* Boot status. Written by the boot program: where the running firmware comes from. */
+#define SLUICE_BAR0_BOOT_STATUS 0x3cu
+/* 0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good. */
+#define SLUICE_BAR0_BOOT_STATUS_SOURCE_SHIFT 0
+#define SLUICE_BAR0_BOOT_STATUS_SOURCE_MASK 0x3u
+/* The firmware is on trial. */
+#define SLUICE_BAR0_BOOT_STATUS_TRIAL_SHIFT 2
+#define SLUICE_BAR0_BOOT_STATUS_TRIAL_MASK 0x4u
+/* Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at. */
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_A_SHIFT 8
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_A_MASK 0xff00u
+/* Why slot B was refused. */
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_B_SHIFT 16
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_B_MASK 0xff0000u
 /* Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0. */
 #define SLUICE_BAR0_SQ_BASE_LO 0x40u
 /* Submission queue, high. Bits 63:32. */
@@ -157,8 +171,6 @@
 /* The chip is selected. */
 #define SLUICE_BAR0_FLASH_STATUS_SELECTED_SHIFT 1
 #define SLUICE_BAR0_FLASH_STATUS_SELECTED_MASK 0x2u
-/* Boot status. Left by the boot program (docs/flashing.md); 0: it has not ended since the last reset of this block. */
-#define SLUICE_BAR0_BOOT_STATUS 0xacu
 /* Board */
 #define SLUICE_BAR0_BOARD 0xb0u
 /* Fuses */

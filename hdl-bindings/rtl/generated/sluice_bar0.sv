@@ -83,6 +83,7 @@ module sluice_bar0 (
         logic WATCHDOG;
         logic IRQ;
         logic LOAD_CORES;
+        logic BOOT_STATUS;
         logic SQ_BASE_LO;
         logic SQ_BASE_HI;
         logic CQ_BASE_LO;
@@ -100,7 +101,6 @@ module sluice_bar0 (
         logic FLASH_CLOCK;
         logic FLASH_TRANSFER;
         logic FLASH_STATUS;
-        logic BOOT_STATUS;
         logic BOARD;
         logic FUSES;
         logic FUSE_BURN;
@@ -169,6 +169,7 @@ module sluice_bar0 (
         decoded_reg_strb.WATCHDOG = cpuif_req_masked & (cpuif_addr == 16'h30);
         decoded_reg_strb.IRQ = cpuif_req_masked & (cpuif_addr == 16'h34) & cpuif_req_is_wr;
         decoded_reg_strb.LOAD_CORES = cpuif_req_masked & (cpuif_addr == 16'h38);
+        decoded_reg_strb.BOOT_STATUS = cpuif_req_masked & (cpuif_addr == 16'h3c);
         decoded_reg_strb.SQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h40);
         decoded_reg_strb.SQ_BASE_HI = cpuif_req_masked & (cpuif_addr == 16'h44);
         decoded_reg_strb.CQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h48);
@@ -186,7 +187,6 @@ module sluice_bar0 (
         decoded_reg_strb.FLASH_CLOCK = cpuif_req_masked & (cpuif_addr == 16'ha0);
         decoded_reg_strb.FLASH_TRANSFER = cpuif_req_masked & (cpuif_addr == 16'ha4);
         decoded_reg_strb.FLASH_STATUS = cpuif_req_masked & (cpuif_addr == 16'ha8) & !cpuif_req_is_wr;
-        decoded_reg_strb.BOOT_STATUS = cpuif_req_masked & (cpuif_addr == 16'hac);
         decoded_reg_strb.BOARD = cpuif_req_masked & (cpuif_addr == 16'hb0) & !cpuif_req_is_wr;
         decoded_reg_strb.FUSES = cpuif_req_masked & (cpuif_addr == 16'hb4) & !cpuif_req_is_wr;
         decoded_reg_strb.FUSE_BURN = cpuif_req_masked & (cpuif_addr == 16'hb8) & cpuif_req_is_wr;
@@ -323,6 +323,24 @@ module sluice_bar0 (
         } LOAD_CORES;
         struct {
             struct {
+                logic [1:0] next;
+                logic load_next;
+            } source;
+            struct {
+                logic next;
+                logic load_next;
+            } trial;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } refused_a;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } refused_b;
+        } BOOT_STATUS;
+        struct {
+            struct {
                 logic [31:0] next;
                 logic load_next;
             } value;
@@ -431,12 +449,6 @@ module sluice_bar0 (
                 logic load_next;
             } hold;
         } FLASH_TRANSFER;
-        struct {
-            struct {
-                logic [31:0] next;
-                logic load_next;
-            } value;
-        } BOOT_STATUS;
         struct {
             struct {
                 logic next;
@@ -705,6 +717,20 @@ module sluice_bar0 (
         } LOAD_CORES;
         struct {
             struct {
+                logic [1:0] value;
+            } source;
+            struct {
+                logic value;
+            } trial;
+            struct {
+                logic [7:0] value;
+            } refused_a;
+            struct {
+                logic [7:0] value;
+            } refused_b;
+        } BOOT_STATUS;
+        struct {
+            struct {
                 logic [31:0] value;
             } value;
         } SQ_BASE_LO;
@@ -793,11 +819,6 @@ module sluice_bar0 (
                 logic value;
             } hold;
         } FLASH_TRANSFER;
-        struct {
-            struct {
-                logic [31:0] value;
-            } value;
-        } BOOT_STATUS;
         struct {
             struct {
                 logic value;
@@ -1188,6 +1209,98 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.LOAD_CORES.cores.value = field_storage.LOAD_CORES.cores.value;
+    // Field: sluice_bar0.BOOT_STATUS.source
+    always_comb begin
+        automatic logic [1:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.source.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.source.value & ~decoded_wr_biten[1:0]) | (decoded_wr_data[1:0] & decoded_wr_biten[1:0]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.source.next = next_c;
+        field_combo.BOOT_STATUS.source.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.source.value <= 2'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.source.load_next) begin
+                field_storage.BOOT_STATUS.source.value <= field_combo.BOOT_STATUS.source.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.source.value = field_storage.BOOT_STATUS.source.value;
+    // Field: sluice_bar0.BOOT_STATUS.trial
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.trial.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.trial.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.trial.next = next_c;
+        field_combo.BOOT_STATUS.trial.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.trial.value <= 1'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.trial.load_next) begin
+                field_storage.BOOT_STATUS.trial.value <= field_combo.BOOT_STATUS.trial.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.trial.value = field_storage.BOOT_STATUS.trial.value;
+    // Field: sluice_bar0.BOOT_STATUS.refused_a
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.refused_a.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.refused_a.value & ~decoded_wr_biten[15:8]) | (decoded_wr_data[15:8] & decoded_wr_biten[15:8]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.refused_a.next = next_c;
+        field_combo.BOOT_STATUS.refused_a.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.refused_a.value <= 8'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.refused_a.load_next) begin
+                field_storage.BOOT_STATUS.refused_a.value <= field_combo.BOOT_STATUS.refused_a.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.refused_a.value = field_storage.BOOT_STATUS.refused_a.value;
+    // Field: sluice_bar0.BOOT_STATUS.refused_b
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.refused_b.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.refused_b.value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.refused_b.next = next_c;
+        field_combo.BOOT_STATUS.refused_b.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.refused_b.value <= 8'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.refused_b.load_next) begin
+                field_storage.BOOT_STATUS.refused_b.value <= field_combo.BOOT_STATUS.refused_b.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.refused_b.value = field_storage.BOOT_STATUS.refused_b.value;
     // Field: sluice_bar0.SQ_BASE_LO.value
     always_comb begin
         automatic logic [31:0] next_c;
@@ -1652,29 +1765,6 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.FLASH_TRANSFER.hold.value = field_storage.FLASH_TRANSFER.hold.value;
-    // Field: sluice_bar0.BOOT_STATUS.value
-    always_comb begin
-        automatic logic [31:0] next_c;
-        automatic logic load_next_c;
-        next_c = field_storage.BOOT_STATUS.value.value;
-        load_next_c = '0;
-        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
-            next_c = (field_storage.BOOT_STATUS.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
-            load_next_c = '1;
-        end
-        field_combo.BOOT_STATUS.value.next = next_c;
-        field_combo.BOOT_STATUS.value.load_next = load_next_c;
-    end
-    always_ff @(posedge clk or negedge arst_n) begin
-        if(~arst_n) begin
-            field_storage.BOOT_STATUS.value.value <= 32'h0;
-        end else begin
-            if(field_combo.BOOT_STATUS.value.load_next) begin
-                field_storage.BOOT_STATUS.value.value <= field_combo.BOOT_STATUS.value.next;
-            end
-        end
-    end
-    assign hwif_out.BOOT_STATUS.value.value = field_storage.BOOT_STATUS.value.value;
     // Field: sluice_bar0.FUSE_BURN.security_version
     always_comb begin
         automatic logic [0:0] next_c;
@@ -2595,6 +2685,12 @@ module sluice_bar0 (
         if(rd_mux_addr == 16'h38) begin
             readback_data_var[31:0] = field_storage.LOAD_CORES.cores.value;
         end
+        if(rd_mux_addr == 16'h3c) begin
+            readback_data_var[1:0] = field_storage.BOOT_STATUS.source.value;
+            readback_data_var[2] = field_storage.BOOT_STATUS.trial.value;
+            readback_data_var[15:8] = field_storage.BOOT_STATUS.refused_a.value;
+            readback_data_var[23:16] = field_storage.BOOT_STATUS.refused_b.value;
+        end
         if(rd_mux_addr == 16'h40) begin
             readback_data_var[31:0] = field_storage.SQ_BASE_LO.value.value;
         end
@@ -2651,9 +2747,6 @@ module sluice_bar0 (
         if(rd_mux_addr == 16'ha8) begin
             readback_data_var[0] = hwif_in.FLASH_STATUS.busy.next;
             readback_data_var[1] = hwif_in.FLASH_STATUS.selected.next;
-        end
-        if(rd_mux_addr == 16'hac) begin
-            readback_data_var[31:0] = field_storage.BOOT_STATUS.value.value;
         end
         if(rd_mux_addr == 16'hb0) begin
             readback_data_var[31:0] = hwif_in.BOARD.board.next;

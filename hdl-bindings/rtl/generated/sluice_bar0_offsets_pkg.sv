@@ -14,6 +14,7 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] WatchdogOffset = 16'h0030;  // Watchdog
   localparam logic [15:0] IrqOffset = 16'h0034;  // Raise interrupt
   localparam logic [15:0] LoadCoresOffset = 16'h0038;  // Load cores
+  localparam logic [15:0] BootStatusOffset = 16'h003c;  // Boot status
   localparam logic [15:0] SqBaseLoOffset = 16'h0040;  // Submission queue, low
   localparam logic [15:0] SqBaseHiOffset = 16'h0044;  // Submission queue, high
   localparam logic [15:0] CqBaseLoOffset = 16'h0048;  // Completion queue, low
@@ -31,7 +32,6 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] FlashClockOffset = 16'h00a0;  // Flash clock
   localparam logic [15:0] FlashTransferOffset = 16'h00a4;  // Flash transfer
   localparam logic [15:0] FlashStatusOffset = 16'h00a8;  // Flash status
-  localparam logic [15:0] BootStatusOffset = 16'h00ac;  // Boot status
   localparam logic [15:0] BoardOffset = 16'h00b0;  // Board
   localparam logic [15:0] FusesOffset = 16'h00b4;  // Fuses
   localparam logic [15:0] FuseBurnOffset = 16'h00b8;  // Burn fuses

@@ -511,6 +511,29 @@ package sluice_bar0_pkg;
     } sluice_bar0__LOAD_CORES__out_t;
 
     typedef struct {
+        logic [1:0] value;
+    } sluice_bar0__BOOT_STATUS__source__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__BOOT_STATUS__trial__out_t;
+
+    typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__BOOT_STATUS__refused_a__out_t;
+
+    typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__BOOT_STATUS__refused_b__out_t;
+
+    typedef struct {
+        sluice_bar0__BOOT_STATUS__source__out_t source;
+        sluice_bar0__BOOT_STATUS__trial__out_t trial;
+        sluice_bar0__BOOT_STATUS__refused_a__out_t refused_a;
+        sluice_bar0__BOOT_STATUS__refused_b__out_t refused_b;
+    } sluice_bar0__BOOT_STATUS__out_t;
+
+    typedef struct {
         logic [31:0] value;
     } sluice_bar0__SQ_BASE_LO__value__out_t;
 
@@ -660,14 +683,6 @@ package sluice_bar0_pkg;
     } sluice_bar0__FLASH_TRANSFER__out_t;
 
     typedef struct {
-        logic [31:0] value;
-    } sluice_bar0__BOOT_STATUS__value__out_t;
-
-    typedef struct {
-        sluice_bar0__BOOT_STATUS__value__out_t value;
-    } sluice_bar0__BOOT_STATUS__out_t;
-
-    typedef struct {
         logic value;
     } sluice_bar0__FUSE_BURN__security_version__out_t;
 
@@ -728,6 +743,7 @@ package sluice_bar0_pkg;
         sluice_bar0__WATCHDOG__out_t WATCHDOG;
         sluice_bar0__IRQ__out_t IRQ;
         sluice_bar0__LOAD_CORES__out_t LOAD_CORES;
+        sluice_bar0__BOOT_STATUS__out_t BOOT_STATUS;
         sluice_bar0__SQ_BASE_LO__out_t SQ_BASE_LO;
         sluice_bar0__SQ_BASE_HI__out_t SQ_BASE_HI;
         sluice_bar0__CQ_BASE_LO__out_t CQ_BASE_LO;
@@ -743,7 +759,6 @@ package sluice_bar0_pkg;
         sluice_bar0__CORE_SELECT__out_t CORE_SELECT;
         sluice_bar0__FLASH_CLOCK__out_t FLASH_CLOCK;
         sluice_bar0__FLASH_TRANSFER__out_t FLASH_TRANSFER;
-        sluice_bar0__BOOT_STATUS__out_t BOOT_STATUS;
         sluice_bar0__FUSE_BURN__out_t FUSE_BURN;
         sluice_bar0__ROOT_KEY__out_t ROOT_KEY;
         sluice_bar0__STEER__out_t STEER;

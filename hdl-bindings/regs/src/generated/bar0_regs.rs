@@ -34,6 +34,8 @@ pub const WATCHDOG_OFFSET: u32 = 0x30;
 pub const IRQ_OFFSET: u32 = 0x34;
 /// Byte offset of `LOAD_CORES`: load cores.
 pub const LOAD_CORES_OFFSET: u32 = 0x38;
+/// Byte offset of `BOOT_STATUS`: boot status.
+pub const BOOT_STATUS_OFFSET: u32 = 0x3c;
 /// Byte offset of `SQ_BASE_LO`: submission queue, low.
 pub const SQ_BASE_LO_OFFSET: u32 = 0x40;
 /// Byte offset of `SQ_BASE_HI`: submission queue, high.
@@ -68,8 +70,6 @@ pub const FLASH_CLOCK_OFFSET: u32 = 0xa0;
 pub const FLASH_TRANSFER_OFFSET: u32 = 0xa4;
 /// Byte offset of `FLASH_STATUS`: flash status.
 pub const FLASH_STATUS_OFFSET: u32 = 0xa8;
-/// Byte offset of `BOOT_STATUS`: boot status.
-pub const BOOT_STATUS_OFFSET: u32 = 0xac;
 /// Byte offset of `BOARD`: board.
 pub const BOARD_OFFSET: u32 = 0xb0;
 /// Byte offset of `FUSES`: fuses.
@@ -253,6 +253,21 @@ bitfield! {
     impl Debug;
     /// Writing raises this MSI-X vector; for the firmware.
     pub u8, vector, set_vector: 4, 0;
+}
+
+bitfield! {
+    /// Boot status. Written by the boot program: where the running firmware comes from.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct BootStatus(u32);
+    impl Debug;
+    /// 0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good.
+    pub u8, source, set_source: 1, 0;
+    /// The firmware is on trial.
+    pub bool, trial, set_trial: 2;
+    /// Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at.
+    pub u8, refused_a, set_refused_a: 15, 8;
+    /// Why slot B was refused.
+    pub u8, refused_b, set_refused_b: 23, 16;
 }
 
 bitfield! {
@@ -499,7 +514,8 @@ pub struct Block {
     pub irq: WO<Irq>,
     /// Load cores
     pub load_cores: RW<u32>,
-    _gap1: [u32; 1],
+    /// Boot status. Written by the boot program: where the running firmware comes from.
+    pub boot_status: RW<BootStatus>,
     /// Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0.
     pub sq_base_lo: RW<u32>,
     /// Submission queue, high. Bits 63:32.
@@ -514,24 +530,24 @@ pub struct Block {
     pub queue_enable: RW<QueueEnable>,
     /// Submission tail
     pub sq_tail: RW<SqTail>,
-    _gap2: [u32; 1],
+    _gap1: [u32; 1],
     /// Packet memory on the bus, low. Bus address at which devices reach packet memory, bits 31:0.
     pub pm_bus_lo: RW<u32>,
     /// Packet memory on the bus, high. Bits 63:32.
     pub pm_bus_hi: RW<u32>,
-    _gap3: [u32; 2],
+    _gap2: [u32; 2],
     /// MAC address, low
     pub mac_lo: RW<u32>,
     /// MAC address, high
     pub mac_hi: RW<MacHi>,
     /// MTU
     pub mtu: RW<Mtu>,
-    _gap4: [u32; 1],
+    _gap3: [u32; 1],
     /// Core window, selection
     pub core_select: RW<CoreSelect>,
     /// Core window, value
     pub core_value: RO<u32>,
-    _gap5: [u32; 6],
+    _gap4: [u32; 6],
     /// Flash clock
     pub flash_clock: RW<FlashClock>,
     /// Flash transfer. Writing starts a transfer between the flash and FLASH_BUFFER, from its first byte on. Ignored
@@ -539,9 +555,7 @@ pub struct Block {
     pub flash_transfer: RW<FlashTransfer>,
     /// Flash status
     pub flash_status: RO<FlashStatus>,
-    /// Boot status. Left by the boot program (docs/flashing.md); 0: it has not ended since the last reset of this
-    /// block.
-    pub boot_status: RW<u32>,
+    _gap5: [u32; 1],
     /// Board
     pub board: RO<u32>,
     /// Fuses
@@ -638,6 +652,7 @@ const _: () = assert!(offset_of!(Block, load_data) == 0x2c);
 const _: () = assert!(offset_of!(Block, watchdog) == 0x30);
 const _: () = assert!(offset_of!(Block, irq) == 0x34);
 const _: () = assert!(offset_of!(Block, load_cores) == 0x38);
+const _: () = assert!(offset_of!(Block, boot_status) == 0x3c);
 const _: () = assert!(offset_of!(Block, sq_base_lo) == 0x40);
 const _: () = assert!(offset_of!(Block, sq_base_hi) == 0x44);
 const _: () = assert!(offset_of!(Block, cq_base_lo) == 0x48);
@@ -655,7 +670,6 @@ const _: () = assert!(offset_of!(Block, core_value) == 0x84);
 const _: () = assert!(offset_of!(Block, flash_clock) == 0xa0);
 const _: () = assert!(offset_of!(Block, flash_transfer) == 0xa4);
 const _: () = assert!(offset_of!(Block, flash_status) == 0xa8);
-const _: () = assert!(offset_of!(Block, boot_status) == 0xac);
 const _: () = assert!(offset_of!(Block, board) == 0xb0);
 const _: () = assert!(offset_of!(Block, fuses) == 0xb4);
 const _: () = assert!(offset_of!(Block, fuse_burn) == 0xb8);
