@@ -229,6 +229,33 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
+    /// Takes everything down, starts the card anew as `boot` does it, and brings everything up again: how activated
+    /// firmware gets to run. Hosts lose their connections and find the card again. Every SSD has to serve: bring a lost one
+    /// back first.
+    ///
+    /// # Errors
+    /// [`BringupError`], the first that came; then nothing serves, and devices are to be opened anew.
+    pub fn restart(
+        self,
+        boot: impl FnOnce(D) -> Result<Card<D>, CardError>,
+    ) -> Result<Self, BringupError> {
+        let (config, options) = (self.config.clone(), self.options);
+        if let Some(index) = self.ssds.iter().position(|s| matches!(s, Slot::Lost)) {
+            let spec = &self.config.ssds[index];
+            return Err(BringupError::Open {
+                name: spec.name.clone(),
+                at: None,
+                reason: "it is lost; bring it back, or take it out of the configuration, before the card is started anew"
+                    .into(),
+            });
+        }
+        let (device, ssds) = self.stop()?;
+        let mut ssds = ssds.into_iter();
+        Self::start(boot(device)?, config, options, |spec| {
+            ssds.next().ok_or_else(|| format!("{} was lost", spec.name))
+        })
+    }
+
     /// Takes everything down in order and halts the card; gives back its device and those of the SSDs.
     ///
     /// # Errors

@@ -264,6 +264,17 @@ impl Nor {
     }
 }
 
+/// Without the cells, which nobody could read.
+impl core::fmt::Debug for Nor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Nor")
+            .field("size", &self.cells.len())
+            .field("busy", &self.busy)
+            .field("operations", &self.started)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The bytes of a program with their addresses.
 fn page_bytes(at: usize, data: &[u8]) -> impl Iterator<Item = (usize, u8)> {
     let page = at / PAGE * PAGE;
