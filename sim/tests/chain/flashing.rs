@@ -161,8 +161,9 @@ fn an_update_under_load_loses_no_acknowledged_write(over: Transport) {
         assert!(!known.is_empty());
         acknowledged.push((known, load.config().clone(), load.stats().writes));
     }
-    for (n, (host, (known, load, writes))) in (1u8..).zip(hosts.into_iter().zip(acknowledged)) {
-        // As a host does it by itself: again and again until it is let in.
+    // As a host does it by itself: again and again until it is let in.
+    let mut back = Vec::new();
+    for ((n, host), (known, load, _)) in (1u8..).zip(hosts).zip(&acknowledged) {
         let mut tries = 1;
         let controller = loop {
             match bench.on(host, |b| b.connect(&connect(n))) {
@@ -174,24 +175,36 @@ fn an_update_under_load_loses_no_acknowledged_write(over: Transport) {
                 }
             }
         };
-        let io = controller.io[0];
         let ns = bench
             .on(host, |b| b.namespace(controller.admin, load.nsid))
             .expect("its namespace");
-        let mut back = None;
+        let (lba, generation) = known[0];
+        bench
+            .on(host, |b| {
+                b.verify_pattern(controller.io[0], &ns, lba, load.io_blocks, generation)
+            })
+            .unwrap_or_else(|e| panic!("host {n}: {e}"));
+        // The boot program of the functional card takes no card time: reading and checking a slot comes on top.
+        let gap = bench.lab.now() - lost_at;
+        println!(
+            "{over}: host {n}: {:.2} ms of card time from the loss of its connection to its next data ({tries} tries to connect)",
+            gap as f64 / MS as f64
+        );
+        back.push((controller, ns));
+    }
+    for (((controller, ns), (known, load, writes)), host) in
+        back.into_iter().zip(acknowledged).zip(hosts)
+    {
+        let io = controller.io[0];
         for (lba, generation) in &known {
-            let blocks = load.io_blocks;
             bench
                 .on(host, |b| {
-                    b.verify_pattern(io, &ns, *lba, blocks, *generation)
+                    b.verify_pattern(io, &ns, *lba, load.io_blocks, *generation)
                 })
-                .unwrap_or_else(|e| panic!("host {n}: acknowledged and lost at {lba}: {e}"));
-            back.get_or_insert(bench.lab.now());
+                .unwrap_or_else(|e| panic!("host {host}: acknowledged and lost at {lba}: {e}"));
         }
-        let gap = back.expect("something was read") - lost_at;
         println!(
-            "{over}: host {n}: gap {:.2} ms of card time ({tries} tries to connect), {} places of {writes} acknowledged writes verified",
-            gap as f64 / MS as f64,
+            "{over}: {} places of {writes} acknowledged writes verified",
             known.len()
         );
         bench
@@ -269,7 +282,7 @@ fn what_is_refused_leaves_the_running_firmware_and_its_hosts_alone() {
             (begin, package_refused, refusals::UNKNOWN_KEY)
         );
         let mut changed = good.clone();
-        changed[70] ^= 1;
+        changed[64] ^= 1;
         assert_eq!(
             refused(flash(&changed)),
             (begin, package_refused, refusals::SIGNATURE)
