@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `lib` | the array: cells, time, wear |
 //! | `cut` | what a power cut leaves |
+//! | `serial` | the array behind its pins and commands |
 //! | `storage` | the array behind `embedded-storage`'s traits |
 //! | `fuses` | the fuses beside it |
 //!
@@ -14,6 +15,7 @@
 
 mod cut;
 mod fuses;
+mod serial;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use fuses::FuseBank;
+pub use serial::Serial;
 pub use storage::NorError;
 
 /// Bytes that one program takes at most; it wraps within this.
