@@ -5,9 +5,10 @@
 //! |---|---|
 //! | `lib` | the array: cells, time, wear |
 //! | `cut` | what a power cut leaves |
-//! | `serial` | the array behind its pins and commands |
 //! | `storage` | the array behind `embedded-storage`'s traits |
 //! | `fuses` | the fuses beside it |
+//! | `serial` | the array behind the pins of a serial flash |
+//! | `spi_device` | these pins behind `embedded-hal`'s trait |
 //!
 //! Times and sizes are those of a common 32 Mbit part (Winbond W25Q32JV, data sheet revision G, section 9.6). Not modelled: block
 //! protection, the security registers, suspend and resume of an erase, cells that lose charge over years.
@@ -15,7 +16,8 @@
 
 mod cut;
 mod fuses;
-mod serial;
+pub mod serial;
+mod spi_device;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use fuses::FuseBank;
-pub use serial::Serial;
+pub use serial::SerialNor;
 pub use storage::NorError;
 
 /// Bytes that one program takes at most; it wraps within this.

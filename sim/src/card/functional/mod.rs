@@ -133,7 +133,12 @@ impl FunctionalCard {
                 .registers
                 .write(addr + 4 * i as u32, u32::from_le_bytes(bytes));
         }
+        let mut was = was;
         if self.shared.registers.booting() {
+            if std::mem::take(&mut was) {
+                self.shared.reset();
+                self.reset_cores();
+            }
             let (status, images) = self.shared.storage.boot();
             self.shared.registers.booted(status, images);
         }

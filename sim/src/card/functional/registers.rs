@@ -81,7 +81,7 @@ impl Registers {
 
     /// The boot program is to choose firmware.
     pub fn booting(&self) -> bool {
-        self.get(r::CTRL_OFFSET) & (RUN | BOOT) == BOOT
+        self.get(r::CTRL_OFFSET) & BOOT != 0
     }
 
     /// What the boot program does at its end: it reports, and starts the cores unless neither slot is good.
