@@ -248,9 +248,26 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
+    /// Every SSD serves, so that [`Rig::restart`] would bring all of them up again.
+    ///
+    /// # Errors
+    /// [`BringupError::Open`] names one that is lost.
+    pub fn restartable(&self) -> Result<(), BringupError> {
+        let mut units = self.ssds.iter().zip(&self.config.ssds);
+        match units.find(|(unit, _)| matches!(unit.slot, Slot::Lost)) {
+            None => Ok(()),
+            Some((_, spec)) => Err(BringupError::Open {
+                name: spec.name.clone(),
+                at: None,
+                reason: "it is lost; bring it back, or take it out of the configuration, before the card is started anew"
+                    .into(),
+            }),
+        }
+    }
+
     /// Takes everything down, starts the card anew as `boot` does it, and brings everything up again: how activated
-    /// firmware gets to run. Hosts lose their connections and find the card again. Every SSD has to serve: bring a lost one
-    /// back first.
+    /// firmware gets to run. Hosts lose their connections and find the card again. Ask
+    /// [`Rig::restartable`] first.
     ///
     /// # Errors
     /// [`BringupError`], the first that came; then nothing serves, and devices are to be opened anew.
@@ -259,15 +276,6 @@ impl<D: Device> Rig<D> {
         boot: impl FnOnce(D) -> Result<Card<D>, CardError>,
     ) -> Result<Self, BringupError> {
         let (config, options) = (self.config.clone(), self.options);
-        if let Some(index) = self.ssds.iter().position(|s| matches!(s, Slot::Lost)) {
-            let spec = &self.config.ssds[index];
-            return Err(BringupError::Open {
-                name: spec.name.clone(),
-                at: None,
-                reason: "it is lost; bring it back, or take it out of the configuration, before the card is started anew"
-                    .into(),
-            });
-        }
         let (device, ssds) = self.stop()?;
         let mut ssds = ssds.into_iter();
         Self::start(boot(device)?, config, options, |spec| {
