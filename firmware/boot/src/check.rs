@@ -102,6 +102,16 @@ pub fn header<F: Flash, U: Fuses>(
     }
 }
 
+/// What the header in a slot says, within bounds; nothing else is checked.
+///
+/// # Errors
+/// [`Refusal::Header`] or [`Refusal::Flash`].
+pub fn peek<F: Flash>(slot: Slot, flash: &mut F) -> Result<Package, Refusal> {
+    let mut bytes = [0; HEADER_SIZE];
+    flash::read(flash, slot.base(), &mut bytes).map_err(Refusal::Flash)?;
+    Header::of(&bytes).bounded().map_err(Refusal::Header)
+}
+
 /// All of a header but whether it is genuine.
 fn suits<U: Fuses>(header: &Header, fuses: &U) -> Result<Package, Refusal> {
     let package = header.bounded().map_err(Refusal::Header)?;

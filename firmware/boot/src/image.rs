@@ -9,7 +9,7 @@ use zerocopy::{
     little_endian::{U16, U32},
 };
 
-use crate::layout::{CORE_MEMORY, SLOT_SIZE};
+use crate::layout::{CONTROL_MEMORY, CORE_MEMORY, SLOT_SIZE};
 
 /// First word of a package: "SLFW".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"SLFW");
@@ -190,7 +190,7 @@ pub enum HeaderError {
         /// What came.
         got: u32,
     },
-    /// An image is empty, no whole number of words, or does not fit into core memory.
+    /// An image is empty, no whole number of words, or does not fit into what its core has for it.
     ImageLength {
         /// Which.
         image: ImageKind,
@@ -308,10 +308,14 @@ impl Section {
             let got = offset;
             return Err(HeaderError::ImageOffset { image, want, got });
         }
-        if len == 0 || !len.is_multiple_of(4) || len > CORE_MEMORY {
+        let memory = match image {
+            ImageKind::Control => CONTROL_MEMORY,
+            ImageKind::Data => CORE_MEMORY,
+        };
+        if len == 0 || !len.is_multiple_of(4) || len > memory {
             return Err(HeaderError::ImageLength { image, got: len });
         }
-        if !load.is_multiple_of(4) || load > CORE_MEMORY - len {
+        if !load.is_multiple_of(4) || load > memory - len {
             return Err(HeaderError::ImageLoad { image, got: load });
         }
         Ok(Place { offset, len, load })

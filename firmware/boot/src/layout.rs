@@ -21,6 +21,9 @@ pub const SLOT_SIZE: u32 = 0x0014_0000;
 /// Memory of each core, which an image must fit into (docs/card.md, section 2).
 pub const CORE_MEMORY: u32 = 512 << 10;
 
+/// What of it the control core's image may take: above are the boot program and its stack (`firmware/image/boot.x`).
+pub const CONTROL_MEMORY: u32 = 416 << 10;
+
 /// A firmware slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slot {

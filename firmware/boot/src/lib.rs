@@ -9,6 +9,7 @@
 //! | `keys` | signing keys, their certificates, the two key slots |
 //! | `check` | is the package in a slot good? In steps, for those who may not wait |
 //! | `journal` | boot state in two sectors, whole after a power cut at any moment |
+//! | `spi` | driver of a serial flash chip |
 //! | `start` | which slot is started: for the boot ROM |
 //! | `update` | replacing firmware: for the firmware that runs |
 //! | `factory` | serial number and MAC address |
@@ -33,6 +34,7 @@ pub mod keys;
 pub mod layout;
 #[cfg(feature = "pack")]
 pub mod pack;
+pub mod spi;
 pub mod start;
 pub mod update;
 

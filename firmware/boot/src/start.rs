@@ -40,7 +40,9 @@ pub struct Report {
 /// back from it.
 pub fn start<F: Flash, U: Fuses, S: Sink>(flash: &mut F, fuses: &mut U, sink: &mut S) -> Report {
     let mut refused = [None; 2];
-    let Ok(mut journal) = Journal::open(flash) else {
+    // A reset may have come in the middle of an erase.
+    let journal = crate::flash::wait(flash).and_then(|()| Journal::open(flash));
+    let Ok(mut journal) = journal else {
         let error = Refusal::Flash(crate::flash::FlashError::Failed);
         return Report {
             started: None,

@@ -8,6 +8,7 @@
 //! | `storage` | the array behind `embedded-storage`'s traits |
 //! | `fuses` | the fuses beside it |
 //! | `serial` | the array behind the pins of a serial flash |
+//! | `spi_device` | these pins behind `embedded-hal`'s trait |
 //!
 //! Times and sizes are those of a common 32 Mbit part (Winbond W25Q32JV, data sheet revision G, section 9.6). Not modelled: block
 //! protection, the security registers, suspend and resume of an erase, cells that lose charge over years.
@@ -16,6 +17,7 @@
 mod cut;
 mod fuses;
 pub mod serial;
+mod spi_device;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use fuses::FuseBank;
+pub use serial::SerialNor;
 pub use storage::NorError;
 
 /// Bytes that one program takes at most; it wraps within this.
@@ -263,6 +266,17 @@ impl Nor {
                 self.weak.remove(&at);
             }
         }
+    }
+}
+
+/// Without the cells, which nobody could read.
+impl core::fmt::Debug for Nor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Nor")
+            .field("size", &self.cells.len())
+            .field("busy", &self.busy)
+            .field("operations", &self.started)
+            .finish_non_exhaustive()
     }
 }
 

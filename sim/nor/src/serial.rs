@@ -203,7 +203,14 @@ impl SerialNor {
         match command {
             READ_STATUS => {}
             ENABLE_RESET => self.reset_enabled = true,
-            RESET if reset => self.write_enabled = false,
+            RESET if reset => {
+                self.write_enabled = false;
+                // What it interrupts ends as if the power had failed (section 8.2.33).
+                if busy {
+                    self.nor.cut_power();
+                    self.nor.power_on();
+                }
+            }
             READ_ID | READ | FAST_READ | QUAD_READ if !busy => {}
             WRITE_ENABLE if !busy => self.write_enabled = true,
             WRITE_DISABLE if !busy => self.write_enabled = false,

@@ -73,3 +73,88 @@ fn cuts_leave_unstable_bits_until_the_sector_is_erased_again() {
     }
     assert!(unstable > 20, "{unstable} of 100 cuts left unstable bits");
 }
+
+/// The pins, driven as a controller does: sends bytes, then reads so many, over one or four lines.
+fn command(chip: &mut crate::SerialNor, send: &[u8], read: usize, quad: bool) -> Vec<u8> {
+    chip.pins(0, true, false, 0);
+    for byte in send {
+        for bit in (0..8).rev() {
+            chip.pins(0, true, false, byte >> bit & 1);
+            chip.pins(0, true, true, byte >> bit & 1);
+        }
+    }
+    let mut answer = vec![];
+    for _ in 0..read {
+        let mut byte = 0;
+        for _ in 0..if quad { 2 } else { 8 } {
+            let out = chip.pins(0, true, false, 0xF);
+            byte = if quad {
+                byte << 4 | out
+            } else {
+                byte << 1 | out >> 1 & 1
+            };
+            chip.pins(0, true, true, 0xF);
+        }
+        answer.push(byte);
+    }
+    chip.pins(0, true, false, 0);
+    chip.pins(0, false, false, 0);
+    answer
+}
+
+#[test]
+fn the_pins_give_what_the_cells_hold() {
+    let mut nor = Nor::new(4 << 20, Timing::INSTANT, 1);
+    nor.program_at(0x1200, &[7; PAGE]);
+    nor.program_at(0x1300, &[1, 2, 3]);
+    let mut chip = crate::SerialNor::new(nor);
+    assert_eq!(command(&mut chip, &[0x9F], 3, false), [0xEF, 0x40, 22]);
+    assert_eq!(
+        command(&mut chip, &[0x03, 0, 0x12, 0xFF], 4, false),
+        [7, 1, 2, 3]
+    );
+    assert_eq!(
+        command(&mut chip, &[0x6B, 0, 0x12, 0xFF, 0], 4, true),
+        [7, 1, 2, 3]
+    );
+    assert_eq!(
+        command(&mut chip, &[0x0B, 0, 0x13, 0x01, 0], 2, false),
+        [2, 3]
+    );
+}
+
+#[test]
+fn a_program_without_write_enable_or_cut_off_within_a_byte_does_nothing() {
+    let mut chip = crate::SerialNor::new(Nor::new(4 << 20, Timing::INSTANT, 1));
+    command(&mut chip, &[0x02, 0, 0, 0, 0x55], 0, false);
+    assert_eq!(chip.nor.operations(), 0);
+    command(&mut chip, &[0x06], 0, false);
+    assert_eq!(command(&mut chip, &[0x05], 1, false), [0b10]);
+    chip.pins(0, true, false, 0);
+    for bit in [0, 0, 0, 0, 0, 0, 1, 0].iter().chain(&[0; 28]) {
+        chip.pins(0, true, false, *bit);
+        chip.pins(0, true, true, *bit);
+    }
+    chip.pins(0, true, false, 0);
+    chip.pins(0, false, false, 0);
+    assert_eq!(chip.nor.operations(), 0);
+    command(&mut chip, &[0x02, 0, 0, 0, 0x55], 0, false);
+    assert_eq!(chip.nor.cells()[0], 0x55);
+    assert_eq!(
+        command(&mut chip, &[0x05], 1, false),
+        [0],
+        "the enable is used up"
+    );
+}
+
+#[test]
+fn a_program_longer_than_a_page_keeps_its_last_bytes() {
+    let mut chip = crate::SerialNor::new(Nor::new(4 << 20, Timing::INSTANT, 1));
+    command(&mut chip, &[0x06], 0, false);
+    let mut long = vec![0x02, 0, 1, 0xFE, 0xAA, 0xBB];
+    long.extend(0..=255);
+    command(&mut chip, &long, 0, false);
+    // Byte n of the command's data belongs at 1FEh + n, within the page: the first two are written over by the last two.
+    assert_eq!(chip.nor.cells()[0x1FE..0x200], [254, 255]);
+    assert_eq!(chip.nor.cells()[0x100..0x104], [0, 1, 2, 3]);
+}

@@ -120,6 +120,8 @@ enum Job {
     Seal,
     Check(Check, Why),
     Rotate(Rotation),
+    /// All is done once the chip is.
+    Settle,
 }
 
 /// What follows when the boot state is written.
@@ -231,6 +233,18 @@ impl Updater {
         !matches!(self.job, Job::None)
     }
 
+    /// Bytes of the piece that the next [`Updater::poll`] will ask its source for: from where in the piece, and how many.
+    #[must_use]
+    pub const fn wants(&self) -> Option<(u32, u32)> {
+        match &self.job {
+            Job::Write(piece) => {
+                let left = piece.len - piece.done;
+                Some((piece.done, if left < PAGE { left } else { PAGE }))
+            }
+            _ => None,
+        }
+    }
+
     /// Takes a request. What can be refused at once is; otherwise [`Updater::poll`] says how it ended. The flash must not be
     /// busy.
     ///
@@ -306,8 +320,14 @@ impl Updater {
             Err(error) => return self.fail(error.into()),
         }
         let job = core::mem::replace(&mut self.job, Job::None);
+        if matches!(job, Job::Settle) {
+            return Some(Ok(()));
+        }
         match self.one(job, flash, fuses, source) {
-            Ok(Job::None) => Some(Ok(())),
+            Ok(Job::None) => {
+                self.job = Job::Settle;
+                None
+            }
             Ok(job) => {
                 self.job = job;
                 None
@@ -352,7 +372,7 @@ impl Updater {
         source: &mut S,
     ) -> Result<Job, UpdateError> {
         match job {
-            Job::None => Ok(Job::None),
+            Job::None | Job::Settle => Ok(Job::None),
             Job::State(after) => {
                 if !self.journal.step(flash)? {
                     return Ok(Job::State(after));
