@@ -19,13 +19,15 @@
 
 mod common;
 
+#[path = "chain/flashing.rs"]
+#[cfg(feature = "rtl")]
+mod boot_rtl;
 #[path = "chain/changes.rs"]
 mod changes;
 #[path = "chain/connections.rs"]
 mod connections;
 #[path = "chain/events.rs"]
 mod events;
-#[path = "chain/flashing.rs"]
 mod flashing;
 #[path = "chain/hostile.rs"]
 mod hostile;

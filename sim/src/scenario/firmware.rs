@@ -33,6 +33,14 @@ pub fn elf(folder: &Path, core: u32) -> PathBuf {
     })
 }
 
+/// The boot program in that folder, as core 0's memory from address 0 on.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn rom(folder: &Path) -> Result<Vec<u8>, FirmwareError> {
+    image(&folder.join("sluice-rom"))
+}
+
 /// The flat images.
 #[derive(Clone, Debug)]
 pub struct Images {
