@@ -19,8 +19,8 @@
 
 mod common;
 
-#[path = "chain/flashing.rs"]
 #[cfg(feature = "rtl")]
+#[path = "chain/boot_rtl.rs"]
 mod boot_rtl;
 #[path = "chain/changes.rs"]
 mod changes;
@@ -28,6 +28,7 @@ mod changes;
 mod connections;
 #[path = "chain/events.rs"]
 mod events;
+#[path = "chain/flashing.rs"]
 mod flashing;
 #[path = "chain/hostile.rs"]
 mod hostile;

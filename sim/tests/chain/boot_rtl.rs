@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use sluice_boot::image::{Version, boards};
 use sluice_boot::layout::{FLASH_SIZE, Slot};
 use sluice_boot::pack::{self, Contents, SigningKey};
+use sluice_device::Device;
 use sluice_driver::card::CardError;
 use sluice_nor::{FuseBank, Nor, Timing};
-use sluice_device::Device;
 use sluice_regs::MAP_VERSION;
 use sluice_regs::bar0_regs::{BOOT_STATUS_OFFSET, BootStatus};
 use sluice_sim::link::LinkConfig;
@@ -23,7 +23,10 @@ fn root() -> SigningKey {
 
 /// The firmware that was built, as a package.
 fn package(setup: &Setup, version: u16, signer: &SigningKey) -> Vec<u8> {
-    let folder: PathBuf = setup.firmware.clone().expect("built for the Verilated card");
+    let folder: PathBuf = setup
+        .firmware
+        .clone()
+        .expect("built for the Verilated card");
     let images = Images::read(&folder).expect("firmware");
     let firmware = images.as_firmware();
     let contents = Contents {
@@ -82,9 +85,7 @@ fn a_package_with_a_flipped_bit_is_refused_and_the_other_slot_is_started() {
     });
     let mut server = Server::start(&setup).expect("slot B is good");
     let bar = server.rig.card().device().bar(0).expect("BAR0");
-    let status = bar
-        .read32(BOOT_STATUS_OFFSET.into())
-        .expect("read");
+    let status = bar.read32(BOOT_STATUS_OFFSET.into()).expect("read");
     let status = BootStatus(status);
     assert_eq!((status.source(), status.trial()), (2, false), "{status:?}");
     assert_eq!(status.refused_a(), 12, "its digest");
