@@ -19,6 +19,11 @@ const IMAGES: [(&str, &str); 2] = [
     ("sluice-data", "each data core"),
 ];
 
+/// The boot program.
+const BOOT: &str = "sluice-boot";
+/// Its ROM, bytes (docs/card.md, section 7).
+const ROM: u64 = 64 << 10;
+
 /// Builds quietly unless something is to be compiled; the folder with the images' ELF files.
 pub fn build() -> Result<PathBuf> {
     let dir = paths::root().join("firmware/image");
@@ -54,7 +59,7 @@ pub fn build() -> Result<PathBuf> {
     // The compiler warns of two target features that it may rename; what it says matters only if it fails.
     progress::step("firmware images", || process::capture(&mut cargo))?;
     let folder = target_dir.join(RISCV).join("release");
-    for (name, _) in IMAGES {
+    for name in IMAGES.map(|(name, _)| name).into_iter().chain([BOOT]) {
         let elf = folder.join(name);
         ensure!(elf.is_file(), "the build left no {}", elf.display());
     }
@@ -94,6 +99,13 @@ pub fn build_and_report() -> Result<()> {
         images.push((cores, sizes));
     }
     println!("{}", table(&images));
+    let boot = measure(&std::fs::read(folder.join(BOOT))?)?;
+    let taken = boot.text + boot.rodata + boot.data;
+    println!("boot program: {taken} of {ROM} bytes of ROM");
+    ensure!(
+        taken <= ROM,
+        "the boot program takes {taken} bytes, its ROM has {ROM}"
+    );
     let connections = images.iter().find_map(|(_, sizes)| sizes.connections);
     match connections {
         Some((count, bytes)) => {

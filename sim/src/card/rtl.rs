@@ -3,16 +3,18 @@
 //! Packets and frames become beats of 16 bytes on the way in and are put together again on the way out. The RTL has no
 //! PCIe link layer: what stands in front of it on a real board is the FPGA vendor's hard block.
 
+mod board;
 mod inbound;
 mod outbound;
 mod wire;
 
 use std::path::Path;
 
-use sluice_verilated::{Beat, Card, Input, NewCardError, Output};
+use sluice_verilated::{Beat, Board, Card, Input, NewCardError, Output};
 
 use super::{CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, Tlp};
+pub use board::{SharedChip, board};
 use inbound::Inbound;
 use outbound::Outbound;
 use wire::{FromWire, ToWire};
@@ -33,6 +35,14 @@ impl RtlCard {
     /// [`NewCardError`] if this build has no such model.
     pub fn new(data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
         Ok(Self::over(Card::split(data_cores, seed)?))
+    }
+
+    /// The same on a board with a flash chip, fuses and a boot program.
+    ///
+    /// # Errors
+    /// [`NewCardError`] if this build has no such model.
+    pub fn on(board: Board, data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
+        Ok(Self::over(Card::split_on(board, data_cores, seed)?))
     }
 
     /// Over a card made elsewhere, for instance a flattened one.

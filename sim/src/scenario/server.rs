@@ -239,18 +239,23 @@ fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
                 None => card,
             }))
         }
-        CardKind::Rtl if setup.flash.is_some() => Err(ServerError::Model(
-            "the Verilated card has no flash chip yet: its firmware is loaded by the host".into(),
-        )),
-        CardKind::Rtl => rtl(setup.cores, setup.seed, setup.waves.as_deref()),
+        CardKind::Rtl => rtl(setup),
     }
 }
 
 #[cfg(feature = "rtl")]
-fn rtl(cores: u32, seed: u64, waves: Option<&Path>) -> Result<Box<dyn CardModel>, ServerError> {
-    let mut card = crate::card::rtl::RtlCard::new(cores, seed)
-        .map_err(|e| ServerError::Model(e.to_string()))?;
-    if let Some(path) = waves.filter(|path| !card.trace(path)) {
+fn rtl(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
+    use crate::card::rtl::{RtlCard, SharedChip, board};
+    let card = match (&setup.flash, &setup.firmware) {
+        (Some((chip, fuses)), Some(folder)) => {
+            let chip = SharedChip::new(chip.clone());
+            let board = board(&chip, fuses, firmware::rom(folder)?);
+            RtlCard::on(board, setup.cores, setup.seed)
+        }
+        _ => RtlCard::new(setup.cores, setup.seed),
+    };
+    let mut card = card.map_err(|e| ServerError::Model(e.to_string()))?;
+    if let Some(path) = setup.waves.as_deref().filter(|path| !card.trace(path)) {
         return Err(ServerError::Model(format!(
             "cannot write traces to {}",
             path.display()
@@ -260,7 +265,7 @@ fn rtl(cores: u32, seed: u64, waves: Option<&Path>) -> Result<Box<dyn CardModel>
 }
 
 #[cfg(not(feature = "rtl"))]
-fn rtl(_: u32, _: u64, _: Option<&Path>) -> Result<Box<dyn CardModel>, ServerError> {
+fn rtl(_: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
     Err(ServerError::Model(
         "this build has no Verilated card: build with feature `rtl` (cargo xtask does)".into(),
     ))
