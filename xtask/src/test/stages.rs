@@ -281,7 +281,7 @@ pub fn captures(_long: bool) -> Result<Outcome> {
 }
 
 /// Packets of one capture that scapy judges: it manages about 1,300 a second, and the capture of a VM may hold a hundred thousand.
-const MOST_FOR_SCAPY: &str = "10000";
+const MOST_FOR_SCAPY: &str = "1000";
 
 pub fn icrcs(long: bool) -> Result<Outcome> {
     setup::ensure(&[Need::Hardware])?;
