@@ -19,9 +19,6 @@
 
 mod common;
 
-#[cfg(feature = "rtl")]
-#[path = "chain/boot_rtl.rs"]
-mod boot_rtl;
 #[path = "chain/changes.rs"]
 mod changes;
 #[path = "chain/connections.rs"]
