@@ -322,6 +322,29 @@ impl Target {
             .find(listed)
             .ok_or(mgmt::Status::Missing)?;
         host.subsystems &= !(1 << at);
+        self.end_strangers(at, out);
+        self.discovery_changed(out);
+        Ok(())
+    }
+
+    /// Lets every host use subsystem `index` (`allow` 1), or those of its allow-list alone (0): then controllers of others
+    /// there end.
+    ///
+    /// # Errors
+    /// There is no such subsystem, or `allow` is neither.
+    pub fn allow_any_host(&mut self, index: u32, allow: u32, out: &mut dyn Outbox) -> Outcome {
+        let at = self.subsystem(index)?;
+        if allow > 1 {
+            return Err(mgmt::Status::BadIndex.into());
+        }
+        self.subsystems[at].allow_any = allow == 1;
+        self.end_strangers(at, out);
+        self.discovery_changed(out);
+        Ok(())
+    }
+
+    /// Ends the controllers of subsystem `at` whose hosts may not use it any more.
+    fn end_strangers(&mut self, at: usize, out: &mut dyn Outbox) {
         for slot in 0..self.controllers.len() {
             let Controller {
                 life,
@@ -329,16 +352,11 @@ impl Target {
                 host_nqn,
                 ..
             } = &self.controllers[slot];
-            if *life == Life::Live
-                && usize::from(*subsystem) == at
-                && host_nqn == nqn
-                && !self.subsystems[at].allow_any
-            {
+            let here = *life == Life::Live && usize::from(*subsystem) == at;
+            if here && !self.allowed(at, host_nqn) {
                 self.end_association(slot, Event::HostDisconnected, out);
             }
         }
-        self.discovery_changed(out);
-        Ok(())
     }
 
     /// Makes subsystem `index` reachable at `port` over these [`transports`]. All of them (0) are those that the port has now and

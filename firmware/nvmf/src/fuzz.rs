@@ -275,7 +275,7 @@ fn reconfigure(what: u8, input: &mut Input<'_>, target: &mut Target, world: &mut
             configure(target, world);
             removed
         }
-        _ => Ok(()),
+        _ => target.allow_any_host(index, u32::from(value & 3), world),
     };
 }
 

@@ -88,6 +88,9 @@ pub enum Opcode {
     ListenerAdd = 0x26,
     /// Withdraws it; other transports stay.
     ListenerRemove = 0x27,
+    /// From now on every host may connect to subsystem `index` (`args[0]` 1), or those of the allow-list alone (0): then
+    /// controllers of others end.
+    AllowAnyHost = 0x28,
     /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.

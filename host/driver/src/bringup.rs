@@ -1,6 +1,11 @@
 //! Everything in order: the card, its ports, the SSDs with their queues in packet memory, subsystems, namespaces, hosts,
-//! listeners; the same backwards; and what to do when an SSD stops answering or is pulled out.
+//! listeners; the same backwards; what to do when an SSD stops answering or is pulled out; and [changes](change) while it
+//! serves.
+//!
+//! The configuration counts ports, SSDs and subsystems from 0 without gaps. On the card an SSD or a subsystem keeps its
+//! number for as long as it is there, so the two differ once something was removed.
 
+mod change;
 mod wire;
 
 use std::time::Duration;
@@ -11,6 +16,8 @@ use sluice_wire::mgmt::{Event, QueuePlace};
 use crate::card::{Card, CardError, CardEvent};
 use crate::config::{Config, ConfigError, Placed, SsdSpec};
 use crate::nvme::{Ssd, SsdError, SsdInfo, SsdOptions};
+
+pub use change::{ChangeError, Kind};
 
 /// Why the whole could not be brought up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +82,16 @@ enum Slot<D: Device> {
     Lost,
 }
 
+/// An SSD of the configuration.
+#[derive(Debug)]
+struct Unit<D: Device> {
+    /// Its number on the card.
+    number: u32,
+    /// What it said it is when it was last open.
+    info: SsdInfo,
+    slot: Slot<D>,
+}
+
 /// Something the operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
@@ -82,12 +99,12 @@ pub enum Notice {
     Card(CardEvent),
     /// An SSD did not answer in time and was reset; it serves again.
     SsdReset {
-        /// Index in the configuration.
+        /// Index in the configuration as it is now.
         ssd: usize,
     },
     /// An SSD is lost: its namespaces were removed, and hosts told.
     SsdLost {
-        /// Index in the configuration.
+        /// Index in the configuration as it is now.
         ssd: usize,
         /// Why.
         reason: String,
@@ -102,7 +119,10 @@ pub enum Notice {
 /// A card and its SSDs, serving.
 pub struct Rig<D: Device> {
     card: Card<D>,
-    ssds: Vec<Slot<D>>,
+    /// In the order of the configuration.
+    ssds: Vec<Unit<D>>,
+    /// The card's numbers of the configuration's subsystems.
+    subsystems: Vec<u32>,
     config: Config,
     placed: Vec<Placed>,
     options: SsdOptions,
@@ -123,6 +143,7 @@ impl<D: Device> Rig<D> {
         let mut rig = Self {
             card,
             ssds: Vec::new(),
+            subsystems: Vec::new(),
             config,
             placed: Vec::new(),
             options,
@@ -142,7 +163,7 @@ impl<D: Device> Rig<D> {
         &mut self.card
     }
 
-    /// The configuration it was started with.
+    /// The configuration as it is now.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -150,7 +171,7 @@ impl<D: Device> Rig<D> {
 
     /// SSD `index` of the configuration, if it serves.
     pub fn ssd(&mut self, index: usize) -> Option<&mut Ssd<D>> {
-        match self.ssds.get_mut(index) {
+        match self.ssds.get_mut(index).map(|unit| &mut unit.slot) {
             Some(Slot::Serving(ssd)) => Some(ssd),
             _ => None,
         }
@@ -167,7 +188,12 @@ impl<D: Device> Rig<D> {
             return Ok(Some(Notice::Watchdog { cores }));
         }
         match event {
-            Some(CardEvent::Known(Event::SsdTimeout, ssd)) => self.ssd_timeout(ssd as usize),
+            Some(CardEvent::Known(Event::SsdTimeout, number)) => {
+                match self.ssds.iter().position(|unit| unit.number == number) {
+                    Some(index) => self.ssd_timeout(index),
+                    None => Ok(None),
+                }
+            }
             event => Ok(event.map(Notice::Card)),
         }
     }
@@ -194,22 +220,15 @@ impl<D: Device> Rig<D> {
     /// # Errors
     /// [`BringupError`] if the card is the trouble.
     pub fn ssd_lost(&mut self, index: usize, reason: &str) -> Result<Notice, BringupError> {
-        let name = &self.config.ssds[index].name;
+        let name = self.config.ssds[index].name.clone();
         log::error!("{name}: lost: {reason}");
-        if let Some(Slot::Serving(mut ssd)) = self
-            .ssds
-            .get_mut(index)
-            .map(|s| std::mem::replace(s, Slot::Lost))
-        {
+        if let Some((number, mut ssd)) = self.lose(index) {
             // It must not write into pages that are used again; if it is gone it cannot.
             if let Err(e) = ssd.stop() {
                 log::warn!("{name}: not stopped: {e}");
             }
-            self.card.detach_ssd(index as u32)?;
-            for placed in self.placed_on(index) {
-                let nsid = self.config.namespace(&placed).nsid;
-                self.card.remove_namespace(placed.subsystem as u32, nsid)?;
-            }
+            self.card.detach_ssd(number)?;
+            self.remove_namespaces_on(index)?;
         }
         Ok(Notice::SsdLost {
             ssd: index,
@@ -224,7 +243,7 @@ impl<D: Device> Rig<D> {
     pub fn ssd_back(&mut self, index: usize, device: D) -> Result<(), BringupError> {
         self.reattach(index, device)?;
         for placed in self.placed_on(index) {
-            self.add_namespace(&placed)?;
+            self.add_placed(&placed)?;
         }
         Ok(())
     }
@@ -235,12 +254,12 @@ impl<D: Device> Rig<D> {
     /// [`BringupError`], the first that came; the rest is taken down all the same.
     pub fn stop(mut self) -> Result<(D, Vec<D>), BringupError> {
         let mut first = None;
-        for index in (0..self.config.subsystems.len()).rev() {
-            note(&mut first, self.card.remove_subsystem(index as u32));
+        for number in self.subsystems.iter().rev() {
+            note(&mut first, self.card.remove_subsystem(*number));
         }
         let mut devices = Vec::new();
-        for (index, slot) in std::mem::take(&mut self.ssds).into_iter().enumerate().rev() {
-            let Slot::Serving(mut ssd) = slot else {
+        for unit in std::mem::take(&mut self.ssds).into_iter().rev() {
+            let Slot::Serving(mut ssd) = unit.slot else {
                 continue;
             };
             // The card lets go only after the SSD has stopped, as it does when an SSD is lost.
@@ -248,7 +267,7 @@ impl<D: Device> Rig<D> {
             for qid in queues.into_iter().rev() {
                 note(&mut first, ssd.delete_queue_pair(qid));
             }
-            note(&mut first, self.card.detach_ssd(index as u32));
+            note(&mut first, self.card.detach_ssd(unit.number));
             devices.extend(note(&mut first, ssd.shutdown()));
         }
         devices.reverse();
@@ -278,9 +297,10 @@ impl<D: Device> Rig<D> {
         }
         let infos: Vec<&SsdInfo> = opened.iter().map(Ssd::info).collect();
         self.placed = self.config.place(&infos)?;
-        for (index, mut ssd) in opened.into_iter().enumerate() {
-            self.attach(index, &mut ssd)?;
-            self.ssds.push(Slot::Serving(Box::new(ssd)));
+        let specs = self.config.ssds.clone();
+        for ((number, mut ssd), spec) in (0..).zip(opened).zip(&specs) {
+            self.attach(number, &mut ssd, spec)?;
+            self.ssds.push(Unit::serving(number, ssd));
         }
         self.serve()
     }
@@ -293,17 +313,19 @@ impl<D: Device> Rig<D> {
         }
     }
 
-    /// Creates the SSD's queues where the card wants them, and hands it over.
-    fn attach(&mut self, index: usize, ssd: &mut Ssd<D>) -> Result<(), BringupError> {
-        let places = self
-            .card
-            .prepare_ssd(index as u32, ssd.info().max_entries)?;
+    /// Creates the SSD's queues where the card wants them, and hands it over under this number.
+    fn attach(
+        &mut self,
+        number: u32,
+        ssd: &mut Ssd<D>,
+        spec: &SsdSpec,
+    ) -> Result<(), BringupError> {
+        let places = self.card.prepare_ssd(number, ssd.info().max_entries)?;
         for (qid, place) in (1..).zip(&places) {
             let (sq, cq) = self.bus(place)?;
             ssd.create_queue_pair(qid, sq, cq, place.entries.get())?;
         }
         let (base, stride) = ssd.doorbells()?;
-        let spec = &self.config.ssds[index];
         let attach = wire::attach(
             ssd.info(),
             base,
@@ -311,7 +333,7 @@ impl<D: Device> Rig<D> {
             places.len() as u16,
             spec.timeout_ms,
         );
-        self.card.attach_ssd(index as u32, &attach)?;
+        self.card.attach_ssd(number, &attach)?;
         log::info!("{}: attached with {} queue pairs", spec.name, places.len());
         Ok(())
     }
@@ -335,36 +357,54 @@ impl<D: Device> Rig<D> {
     }
 
     fn serve(&mut self) -> Result<(), BringupError> {
-        for (i, subsystem) in self.config.subsystems.iter().enumerate() {
+        for (number, subsystem) in (0..).zip(self.config.subsystems.clone()) {
             self.card
-                .add_subsystem(i as u32, &wire::subsystem(subsystem))?;
+                .add_subsystem(number, &wire::subsystem(&subsystem))?;
+            self.subsystems.push(number);
             for host in &subsystem.hosts {
-                self.card.add_host(i as u32, host)?;
+                self.card.add_host(number, host)?;
             }
         }
         for placed in self.placed.clone() {
-            self.add_namespace(&placed)?;
+            self.add_placed(&placed)?;
         }
         // Only when all is there may hosts come.
-        for (i, subsystem) in self.config.subsystems.iter().enumerate() {
+        for (number, subsystem) in self.subsystems.iter().zip(&self.config.subsystems) {
             for listener in &subsystem.listeners {
                 let port = listener.port as u32;
-                self.card
-                    .add_listener(i as u32, port, listener.transports)?;
+                self.card.add_listener(*number, port, listener.transports)?;
             }
         }
         Ok(())
     }
 
-    fn add_namespace(&mut self, placed: &Placed) -> Result<(), BringupError> {
+    fn add_placed(&mut self, placed: &Placed) -> Result<(), BringupError> {
         let spec = self.config.namespace(placed);
-        let oncs = match self.ssds.get(spec.ssd) {
-            Some(Slot::Serving(ssd)) => ssd.info().oncs,
-            _ => 0,
-        };
-        let config = wire::namespace(spec, placed, oncs);
-        self.card.add_namespace(placed.subsystem as u32, &config)?;
+        let unit = &self.ssds[spec.ssd];
+        let config = wire::namespace(spec, placed, unit.number, unit.info.oncs);
+        self.card
+            .add_namespace(self.subsystems[placed.subsystem], &config)?;
         Ok(())
+    }
+
+    fn remove_namespaces_on(&mut self, ssd: usize) -> Result<(), BringupError> {
+        for placed in self.placed_on(ssd) {
+            let (number, nsid) = (
+                self.subsystems[placed.subsystem],
+                self.config.namespace(&placed).nsid,
+            );
+            self.card.remove_namespace(number, nsid)?;
+        }
+        Ok(())
+    }
+
+    /// Takes SSD `index` if it serves, which it then does no more: its number on the card, and itself.
+    fn lose(&mut self, index: usize) -> Option<(u32, Box<Ssd<D>>)> {
+        let unit = self.ssds.get_mut(index)?;
+        match std::mem::replace(&mut unit.slot, Slot::Lost) {
+            Slot::Serving(ssd) => Some((unit.number, ssd)),
+            Slot::Lost => None,
+        }
     }
 
     fn placed_on(&self, ssd: usize) -> Vec<Placed> {
@@ -396,18 +436,15 @@ impl<D: Device> Rig<D> {
                 });
             }
         }
-        self.attach(index, &mut ssd)?;
-        self.ssds[index] = Slot::Serving(Box::new(ssd));
+        let (number, spec) = (self.ssds[index].number, self.config.ssds[index].clone());
+        self.attach(number, &mut ssd, &spec)?;
+        self.ssds[index] = Unit::serving(number, ssd);
         Ok(())
     }
 
     /// A command was not answered in time: the SSD is reset and attached again, or given up.
     fn ssd_timeout(&mut self, index: usize) -> Result<Option<Notice>, BringupError> {
-        let Some(Slot::Serving(mut ssd)) = self
-            .ssds
-            .get_mut(index)
-            .map(|s| std::mem::replace(s, Slot::Lost))
-        else {
+        let Some((number, mut ssd)) = self.lose(index) else {
             return Ok(None);
         };
         log::warn!(
@@ -416,7 +453,7 @@ impl<D: Device> Rig<D> {
         );
         let stopped = ssd.stop();
         // Stopped or gone, it writes no more: commands in flight can be failed.
-        self.card.detach_ssd(index as u32)?;
+        self.card.detach_ssd(number)?;
         let again = stopped
             .map_err(BringupError::from)
             .and_then(|()| self.reattach(index, ssd.into_device()));
@@ -425,21 +462,32 @@ impl<D: Device> Rig<D> {
             Err(BringupError::Card(e)) => return Err(e.into()),
             Err(e) => e.to_string(),
         };
-        for placed in self.placed_on(index) {
-            self.card
-                .remove_namespace(placed.subsystem as u32, self.config.namespace(&placed).nsid)?;
-        }
+        self.remove_namespaces_on(index)?;
         Ok(Some(Notice::SsdLost { ssd: index, reason }))
     }
 
     /// After a failed start: SSDs stop writing, then the card is held in reset.
     fn abandon(self) {
-        for slot in self.ssds {
-            if let Slot::Serving(mut ssd) = slot {
+        for unit in self.ssds {
+            if let Slot::Serving(mut ssd) = unit.slot {
                 let _ = ssd.stop();
             }
         }
         let _ = self.card.halt();
+    }
+}
+
+impl<D: Device> Unit<D> {
+    fn serving(number: u32, ssd: Ssd<D>) -> Self {
+        Self {
+            number,
+            info: ssd.info().clone(),
+            slot: Slot::Serving(Box::new(ssd)),
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.slot, Slot::Lost)
     }
 }
 

@@ -263,7 +263,7 @@ impl FakeCard {
     }
 }
 
-const OPCODES: [Opcode; 15] = [
+const OPCODES: [Opcode; 16] = [
     Opcode::Identify,
     Opcode::PortSet,
     Opcode::SsdPrepare,
@@ -277,6 +277,7 @@ const OPCODES: [Opcode; 15] = [
     Opcode::HostRemove,
     Opcode::ListenerAdd,
     Opcode::ListenerRemove,
+    Opcode::AllowAnyHost,
     Opcode::Counters,
     Opcode::NextEvent,
 ];

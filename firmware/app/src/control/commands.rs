@@ -89,6 +89,10 @@ impl ControlCore {
                     .listener_remove(index, arg, arg1, &mut self.actions);
                 self.close(outcome);
             }
+            Opcode::AllowAnyHost => {
+                let outcome = self.target.allow_any_host(index, arg, &mut self.actions);
+                self.close(outcome);
+            }
             Opcode::Counters => self.counters(index, hal),
             Opcode::NextEvent if self.port.next_event.is_some() => self.finish(Status::InUse, 0, 0),
             Opcode::NextEvent => self.port.next_event = Some(command.cid.get()),

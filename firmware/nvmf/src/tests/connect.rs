@@ -182,6 +182,30 @@ fn only_hosts_of_the_allow_list_connect() {
 }
 
 #[test]
+fn closing_a_subsystem_to_unlisted_hosts_ends_their_controllers_and_no_others() {
+    let mut rig = Rig::new();
+    let (listed, unlisted) = (rig.open(), rig.open());
+    let Rig { target, out, .. } = &mut rig;
+    target.allow_any_host(1, 1, out).expect("there");
+    target.host_add(1, &nqn_field(HOST_A), out).expect("host");
+    for (key, host) in [(listed, HOST_A), (unlisted, HOST_B)] {
+        rig.connect(key, 0, 0xffff, |_, d| {
+            (d.subnqn, d.hostnqn) = (name(SUB2), name(host))
+        })
+        .ok();
+    }
+    let Rig { target, out, .. } = &mut rig;
+    assert!(target.allow_any_host(1, 2, out).is_err());
+    target.allow_any_host(1, 0, out).expect("there");
+    assert_eq!(rig.told_to_close(), [unlisted]);
+    let late = rig.open();
+    let answer = rig.connect(late, 0, 0xffff, |_, d| {
+        (d.subnqn, d.hostnqn) = (name(SUB2), name(HOST_B))
+    });
+    assert_eq!(answer.status, Status::CONNECT_HOST.no_retry());
+}
+
+#[test]
 fn a_subsystem_is_reached_only_at_its_ports_and_not_at_the_discovery_port() {
     let mut rig = Rig::new();
     for (port, discovery) in [(1, false), (0, true), (200, false)] {

@@ -38,14 +38,15 @@ pub(super) fn subsystem(subsystem: &Subsystem) -> SubsystemConfig {
     }
 }
 
-pub(super) fn namespace(spec: &Namespace, placed: &Placed, oncs: u16) -> NamespaceConfig {
+/// `ssd`: its SSD's number on the card; `oncs`: what that SSD can do.
+pub(super) fn namespace(spec: &Namespace, placed: &Placed, ssd: u32, oncs: u16) -> NamespaceConfig {
     let supported = FLAGS
         .iter()
         .filter(|(bit, _)| oncs & bit != 0)
         .fold(0, |all, (_, flag)| all | flag);
     NamespaceConfig {
         nsid: spec.nsid.into(),
-        ssd: (spec.ssd as u32).into(),
+        ssd: ssd.into(),
         ssd_nsid: spec.ssd_nsid.into(),
         first_block: spec.first_block.into(),
         blocks: placed.blocks.into(),

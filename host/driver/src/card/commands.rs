@@ -196,6 +196,14 @@ impl<D: Device> Card<D> {
         self.send(Opcode::HostRemove, subsystem, &nqn_field(nqn))
     }
 
+    /// Allows every host, or those of the allow-list alone: then the associations of others end.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn allow_any_host(&mut self, subsystem: u32, allow: bool) -> Result<(), CardError> {
+        self.with_args(Opcode::AllowAnyHost, subsystem, &[allow.into()])
+    }
+
     /// Makes a subsystem reachable at a port, over these [`transports`](sluice_wire::mgmt::transports) (0: all).
     ///
     /// # Errors

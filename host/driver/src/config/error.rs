@@ -53,8 +53,8 @@ pub enum Problem {
         /// What there is.
         have: String,
     },
-    /// There must be at least one.
-    #[error("at least one {0} is needed")]
+    /// The list is not there.
+    #[error("at least one {0} is needed (or an empty list, if there is to be none yet)")]
     Missing(&'static str),
     /// There may not be so many.
     #[error("at most {max} {what} are possible, {got} came")]

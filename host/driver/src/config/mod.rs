@@ -5,12 +5,13 @@
 //! Every error names file, line, column and key, and says what is allowed and what came.
 
 mod address;
+mod edit;
 mod error;
 mod locate;
 mod model;
 mod names;
 mod place;
-mod raw;
+pub mod raw;
 #[cfg(test)]
 mod tests;
 

@@ -126,17 +126,29 @@ pub(super) fn check(file: raw::File) -> Found<Parts> {
         let list = root.name(name);
         move |index: usize| list.index(index)
     };
-    let ports = all(file.ports, each("ports"), port)?;
-    let ssds = all(file.ssds, each("ssds"), ssd)?;
-    for (what, list, empty) in [
-        ("port", "ports", ports.is_empty()),
-        ("SSD", "ssds", ssds.is_empty()),
-    ] {
-        if empty {
-            return Err((root.name(list), Problem::Missing(what)));
-        }
+    // Forgotten is not the same as none yet.
+    let forgotten = [
+        ("port", "ports", file.ports.is_none()),
+        ("SSD", "ssds", file.ssds.is_none()),
+    ];
+    let ports = all(file.ports.unwrap_or_default(), each("ports"), port)?;
+    let ssds = all(file.ssds.unwrap_or_default(), each("ssds"), ssd)?;
+    if let Some((what, list, _)) = forgotten.into_iter().find(|(.., is)| *is) {
+        return Err((root.name(list), Problem::Missing(what)));
     }
     unique(ports.iter().map(|p| p.name.clone()), each("ports"), "name")?;
+    // A listener's text must mean one thing: no port is named as another one's transport.
+    let texts = ports.iter().map(|p| p.name.clone()).chain(
+        (ports.iter()).flat_map(|p| ["tcp", "rdma"].map(|over| format!("{}/{over}", p.name))),
+    );
+    let of_port = |i: usize| {
+        if i < ports.len() {
+            i
+        } else {
+            (i - ports.len()) / 2
+        }
+    };
+    unique(texts, |i| each("ports")(of_port(i)), "name")?;
     unique(ports.iter().map(|p| mac_text(p.mac)), each("ports"), "mac")?;
     unique(ssds.iter().map(|s| s.name.clone()), each("ssds"), "name")?;
     let pci: Vec<_> = ssds
@@ -264,13 +276,14 @@ fn subsystem(key: &Key, raw: raw::Subsystem, names: &Names) -> Found<Subsystem> 
     let model = raw.model.unwrap_or_else(|| "Sluice".into());
     names::ascii(&serial, 20).map_err(on("serial"))?;
     names::ascii(&model, 40).map_err(on("model"))?;
+    let forgotten = raw.hosts.is_none();
     let hosts = raw.hosts.unwrap_or_default();
     for (i, host) in hosts.iter().enumerate() {
         names::nqn(host).map_err(|p| (key.name("hosts").index(i), p))?;
     }
     let allow_any_host = raw.allow_any_host.unwrap_or(false);
-    if !allow_any_host && hosts.is_empty() {
-        let want = "allow_any_host = true, or hosts with at least one NQN";
+    if !allow_any_host && forgotten {
+        let want = "allow_any_host = true, or hosts (an empty list for none yet)";
         return Err((key.clone(), Problem::value(want, "neither")));
     }
     let element = |list: &'static str| move |i: usize| key.name(list).index(i);
@@ -329,7 +342,8 @@ impl Listener {
     }
 
     /// The transports, none left out.
-    const fn mask(self) -> u32 {
+    #[must_use]
+    pub const fn mask(self) -> u32 {
         if self.transports == 0 {
             transports::ALL
         } else {

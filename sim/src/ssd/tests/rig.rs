@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sluice_device::Device;
-use sluice_driver::bringup::{BringupError, Notice, Rig};
-use sluice_driver::card::{Card, CardOptions};
-use sluice_driver::config::{Config, Format, Source};
+use sluice_driver::bringup::{BringupError, ChangeError, Kind, Notice, Rig};
+use sluice_driver::card::{Card, CardError, CardOptions};
+use sluice_driver::config::{Config, Format, Source, raw};
 use sluice_driver::nvme::SsdOptions;
 use sluice_driver::testing::FakeCard;
 use sluice_wire::mgmt::{Event, NamespaceConfig, Opcode, Status};
@@ -221,4 +221,133 @@ fn a_start_that_fails_leaves_the_card_halted_and_says_why() {
         text,
         "fake card: NamespaceAdd of 0 was refused: the card has no room for another"
     );
+}
+
+fn new_subsystem() -> raw::Subsystem {
+    raw::Subsystem {
+        nqn: "nqn.2026-01.org.example:more".into(),
+        hosts: Some(vec!["nqn.2026-01.org.example:host".into()]),
+        namespaces: vec![raw::Namespace {
+            nsid: 1,
+            ssd: "ssd1".into(),
+            first_block: Some(100),
+            ..raw::Namespace::default()
+        }],
+        ..raw::Subsystem::default()
+    }
+}
+
+#[test]
+fn a_subsystem_that_the_card_refuses_in_part_is_taken_back_whole() {
+    use Opcode::{HostAdd, NamespaceAdd, SubsystemAdd, SubsystemRemove};
+    let mut b = Bench::new();
+    let before = b.rig.config().to_json();
+    b.opcodes();
+    b.fake.refuse(NamespaceAdd, Status::Full);
+    let error = b.rig.add_subsystem(new_subsystem()).expect_err("refused");
+    let refused = matches!(
+        error,
+        ChangeError::Card(CardError::Refused {
+            status: Status::Full,
+            ..
+        })
+    );
+    assert!(refused, "{error}");
+    let want = [
+        (SubsystemAdd, 1),
+        (HostAdd, 1),
+        (NamespaceAdd, 1),
+        (SubsystemRemove, 1),
+    ];
+    assert_eq!(b.opcodes(), want);
+    assert_eq!(b.rig.config().to_json(), before);
+}
+
+#[test]
+fn numbers_on_the_card_stay_when_others_are_removed_and_are_used_again() {
+    use Opcode::{NamespaceAdd, SubsystemRemove};
+    let mut b = Bench::new();
+    b.rig.add_subsystem(new_subsystem()).expect("room");
+    b.rig
+        .remove_subsystem("nqn.2026-01.org.example:disks")
+        .expect("there");
+    drop(
+        b.rig
+            .remove_ssd("ssd0")
+            .expect("not in use")
+            .expect("answers"),
+    );
+    b.opcodes();
+    // What is number 0 in the configuration now is number 1 on the card.
+    let space = raw::Namespace {
+        ssd: "ssd1".into(),
+        blocks: Some(10),
+        ..raw::Namespace::default()
+    };
+    let nqn = "nqn.2026-01.org.example:more";
+    assert_eq!(b.rig.add_namespace(nqn, space).expect("free"), 2);
+    let seen = b.fake.take();
+    let (opcode, index, _, data) = &seen[0];
+    assert_eq!((*opcode, *index), (NamespaceAdd, 1));
+    let config = NamespaceConfig::read_from_bytes(data).expect("exact size");
+    assert_eq!(config.ssd.get(), 1);
+    b.fake.raise(Event::SsdTimeout, 1);
+    let notice = b.rig.poll(Duration::from_millis(20)).expect("card is well");
+    assert_eq!(notice, Some(Notice::SsdReset { ssd: 0 }));
+    b.opcodes();
+    let again = raw::Subsystem {
+        nqn: "nqn.2026-01.org.example:third".into(),
+        namespaces: Vec::new(),
+        ..new_subsystem()
+    };
+    b.rig.add_subsystem(again).expect("room");
+    assert_eq!(b.opcodes()[0], (Opcode::SubsystemAdd, 0));
+    b.rig.remove_subsystem(nqn).expect("there");
+    assert_eq!(b.opcodes(), [(SubsystemRemove, 1)]);
+}
+
+#[test]
+fn a_namespace_of_a_lost_ssd_can_be_removed_and_none_added() {
+    let mut b = Bench::new();
+    b.rig.ssd_lost(1, "pulled").expect("card is well");
+    b.opcodes();
+    let nqn = "nqn.2026-01.org.example:disks";
+    let space = raw::Namespace {
+        ssd: "ssd1".into(),
+        blocks: Some(1),
+        ..raw::Namespace::default()
+    };
+    let error = b.rig.add_namespace(nqn, space).expect_err("lost");
+    assert!(
+        matches!(&error, ChangeError::Lost { name } if name == "ssd1"),
+        "{error}"
+    );
+    b.rig
+        .remove_namespace(nqn, 2)
+        .expect("in the configuration");
+    assert!(b.rig.remove_ssd("ssd1").expect("not in use").is_none());
+    assert_eq!(b.opcodes(), [], "the card knows of neither any more");
+    assert_eq!(b.rig.config().ssds.len(), 1);
+}
+
+#[test]
+fn a_port_gets_another_address_and_a_second_one_does_not_fit() {
+    let mut b = Bench::new();
+    b.opcodes();
+    let mut port = b.rig.config().to_raw().ports.expect("given").remove(0);
+    port.ipv4 = Some("10.0.0.9/8".into());
+    b.rig.set_port(port.clone()).expect("good");
+    assert_eq!(b.opcodes(), [(Opcode::PortSet, 0)]);
+    assert_eq!(b.rig.config().ports[0].ipv4, Some(([10, 0, 0, 9], 8)));
+    port.name = Some("second".into());
+    port.mac = "02:53:4c:00:00:02".into();
+    let error = b.rig.set_port(port).expect_err("no room");
+    let full = matches!(
+        error,
+        ChangeError::Full {
+            kind: Kind::Port,
+            max: 1
+        }
+    );
+    assert!(full, "{error}");
 }
