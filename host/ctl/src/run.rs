@@ -1,5 +1,6 @@
 //! A command done. Everything it says goes to the writer it is given; what went wrong comes back with its exit code.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -167,29 +168,56 @@ fn log(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let most = *matches.get_one::<u64>("lines").expect("has a default");
-    let follow = matches.get_flag("follow");
-    let mut from = None;
-    loop {
-        let params = match from {
-            Some(from) => json!({ "from": from }),
-            None => json!({ "max": most }),
-        };
-        let page = views::LogPage::read(&daemon.call("sluice_read_log", params)?);
-        for line in &page.lines {
-            if json {
-                writeln!(out, "{line}")?;
-            } else {
-                writeln!(out, "{}", views::log_line(line))?;
-            }
-        }
-        if !follow {
-            return Ok(());
-        }
+    let (mut from, lines) = backlog(daemon, usize::try_from(most).unwrap_or(usize::MAX))?;
+    lines
+        .iter()
+        .try_for_each(|line| log_line(line, json, out))?;
+    while matches.get_flag("follow") {
         out.flush()?;
-        // A daemon that was restarted counts from the beginning again.
-        from = Some(page.next);
-        if page.lines.is_empty() {
-            std::thread::sleep(FOLLOW_PAUSE);
-        }
+        std::thread::sleep(FOLLOW_PAUSE);
+        let page = match daemon.call("sluice_read_log", json!({ "from": from })) {
+            Ok(answer) => views::LogPage::read(&answer),
+            Err(refused @ ClientError::Refused(_)) => return Err(refused.into()),
+            // The daemon is being restarted; the new one counts its lines from 0.
+            Err(_) => {
+                from = 0;
+                continue;
+            }
+        };
+        page.lines
+            .iter()
+            .try_for_each(|line| log_line(line, json, out))?;
+        from = page.next;
     }
+    Ok(())
+}
+
+/// The last lines that the daemon has, `most` of them, and the number of the line after them.
+fn backlog(daemon: &mut Daemon, most: usize) -> Result<(u64, VecDeque<Value>), Failure> {
+    let (mut from, mut last) = (0, VecDeque::new());
+    loop {
+        let answer = daemon.call("sluice_read_log", json!({ "from": from }))?;
+        let page = views::LogPage::read(&answer);
+        if from == 0
+            && let Some(problem) = &page.problem
+        {
+            eprintln!("sluicectl: {problem}");
+        }
+        // A page that does not go on would be the last for ever.
+        if page.lines.is_empty() || page.next <= from {
+            return Ok((from, last));
+        }
+        from = page.next;
+        last.extend(page.lines);
+        last.drain(..last.len().saturating_sub(most));
+    }
+}
+
+fn log_line(line: &Value, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "{}", views::log_line(line))?;
+    }
+    Ok(())
 }

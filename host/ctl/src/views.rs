@@ -73,7 +73,7 @@ fn block_devices(list: &Value) -> String {
             claimed.to_owned(),
         ]
     });
-    or_none(show::table(["name", "size", "block", "use"], rows))
+    show::table(["name", "size", "block", "use"], rows)
 }
 
 fn subsystems(list: &Value) -> String {
@@ -99,16 +99,50 @@ fn subsystems(list: &Value) -> String {
             if at.is_empty() { "-".into() } else { at },
         ]
     });
-    or_none(show::table(
-        ["nqn", "namespaces", "hosts", "reachable at"],
-        rows,
-    ))
+    show::table(["nqn", "namespaces", "hosts", "reachable at"], rows)
 }
 
-/// `sluice_get_health`.
+/// `sluice_get_health`: what is wrong, and the SSDs in a row each.
 #[must_use]
 pub fn health(seen: &Value) -> String {
-    show::answer(seen)
+    let mut text: String = items(&seen["problems"])
+        .map(|p| format!("problem: {}\n", show::plain(p)))
+        .collect();
+    if text.is_empty() {
+        text += "all is well\n";
+    }
+    let rows = items(&seen["ssds"]).map(|ssd| {
+        let of = |name: &str| show::plain(&ssd["smart"][name]);
+        let with = |name: &str, unit: &str| match &ssd["smart"][name] {
+            Value::Null => "-".to_owned(),
+            value => format!("{}{unit}", show::plain(value)),
+        };
+        [
+            show::plain(&ssd["name"]),
+            of("model_number"),
+            of("serial_number"),
+            of("firmware_revision"),
+            with("temperature_celsius", " °C"),
+            with("available_spare_percentage", " %"),
+            with("percentage_used", " %"),
+            of("media_errors"),
+            of("power_on_hours"),
+            of("critical_warning"),
+        ]
+    });
+    let head = [
+        "ssd",
+        "model",
+        "serial",
+        "firmware",
+        "temperature",
+        "spare",
+        "used",
+        "media errors",
+        "hours",
+        "warnings",
+    ];
+    text + "\n" + &show::table(head, rows)
 }
 
 /// Whether `sluice_get_health` found everything well.
@@ -116,16 +150,16 @@ pub fn health(seen: &Value) -> String {
 /// # Errors
 /// [`Failure::NotWell`], so that monitoring sees it in the exit code.
 pub fn is_well(seen: &Value) -> Result<(), Failure> {
-    match seen["healthy"].as_bool() {
-        Some(true) => Ok(()),
-        _ => Err(Failure::NotWell("not everything is well; see above".into())),
+    match (seen["healthy"].as_bool(), items(&seen["problems"]).count()) {
+        (Some(true), 0) => Ok(()),
+        (_, problems) => Err(Failure::NotWell(format!("{problems} problems"))),
     }
 }
 
 /// `sluice_self_test`.
 #[must_use]
 pub fn self_test(seen: &Value) -> String {
-    let rows = items(seen).map(|check| {
+    let rows = items(&seen["checks"]).map(|check| {
         let how = if check["passed"] == true {
             "passed"
         } else {
@@ -137,7 +171,7 @@ pub fn self_test(seen: &Value) -> String {
             show::plain(&check["detail"]),
         ]
     });
-    show::table(["check", "", "detail"], rows)
+    show::table(["check", "outcome", "detail"], rows)
 }
 
 /// Whether every check passed, and there were some.
@@ -145,9 +179,10 @@ pub fn self_test(seen: &Value) -> String {
 /// # Errors
 /// [`Failure::NotWell`].
 pub fn all_passed(seen: &Value) -> Result<(), Failure> {
+    let checks = &seen["checks"];
     let (all, failed) = (
-        items(seen).count(),
-        items(seen).filter(|c| c["passed"] != true).count(),
+        items(checks).count(),
+        items(checks).filter(|c| c["passed"] != true).count(),
     );
     match (all, failed) {
         (0, _) => Err(Failure::NotWell("nothing was checked".into())),
@@ -177,23 +212,33 @@ pub fn registers(seen: &Value) -> String {
     let hex = |value: &Value| {
         value
             .as_u64()
-            .map_or_else(|| show::plain(value), |v| format!("{v:#010x}"))
+            .map_or_else(|| show::plain(value), |v| format!("{v:#x}"))
     };
     let mut text = String::new();
     for register in items(seen) {
         let offset = register["offset"].as_u64().unwrap_or_default();
         let name = show::plain(&register["name"]);
-        text += &format!("{offset:#07x}  {name:<24}  {}\n", hex(&register["value"]));
-        let fields = register["fields"].as_object();
-        for (field, value) in fields.into_iter().flatten() {
-            text += &format!(
-                "           {:<22}  {}\n",
-                show::clean(field),
-                show::plain(value)
+        text += &format!("{offset:#07x}  {name:<28}  {}\n", hex(&register["value"]));
+        for field in items(&register["fields"]) {
+            let (high, low) = (show::plain(&field["high"]), show::plain(&field["low"]));
+            let bits = if high == low {
+                high
+            } else {
+                format!("{high}:{low}")
+            };
+            let (name, about) = (show::plain(&field["name"]), show::plain(&field["about"]));
+            let line = format!(
+                "         {bits:>5} {name:<22}  {:<10}  {about}",
+                hex(&field["value"])
             );
+            text += &(line.trim_end().to_owned() + "\n");
         }
     }
-    or_none(text)
+    if text.is_empty() {
+        "none\n".into()
+    } else {
+        text
+    }
 }
 
 /// A page of the cores' log.
@@ -203,6 +248,8 @@ pub struct LogPage {
     pub lines: Vec<Value>,
     /// Number of the line after them.
     pub next: u64,
+    /// Why lines are not as they should be.
+    pub problem: Option<String>,
 }
 
 impl LogPage {
@@ -212,6 +259,7 @@ impl LogPage {
         Self {
             lines: items(&answer["lines"]).cloned().collect(),
             next: answer["next"].as_u64().unwrap_or_default(),
+            problem: answer["problem"].as_str().map(show::clean),
         }
     }
 }
@@ -233,14 +281,6 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn or_none(text: String) -> String {
-    if text.lines().count() < 2 && !text.contains('\n') {
-        "none\n".into()
-    } else {
-        text
-    }
-}
-
 /// A size in the unit that gives one to four digits before the point; powers of 1024.
 fn size_text(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -250,5 +290,92 @@ fn size_text(bytes: u64) -> String {
         format!("{value:.0} {}", UNITS[unit])
     } else {
         format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_says_what_is_wrong_and_fails_for_monitoring() {
+        let bad = json!({"healthy": false, "problems": ["SSD a: lost"], "ssds": [
+            {"name": "a", "smart": null}, {"name": "b", "smart": {"temperature_celsius": 41, "media_errors": 0}}]});
+        let text = health(&bad);
+        assert!(text.starts_with("problem: SSD a: lost\n"), "{text}");
+        assert!(text.contains("41 °C"), "{text}");
+        assert!(matches!(is_well(&bad), Err(Failure::NotWell(_))));
+        let good = json!({"healthy": true, "problems": [], "ssds": []});
+        assert!(health(&good).starts_with("all is well\n"));
+        assert!(is_well(&good).is_ok());
+        assert!(
+            is_well(&json!({})).is_err(),
+            "an answer of another shape is not well"
+        );
+    }
+
+    #[test]
+    fn a_self_test_passes_only_if_something_was_checked_and_nothing_failed() {
+        let seen = |passed: &[bool]| {
+            let checks: Vec<_> = passed
+                .iter()
+                .map(|p| json!({"name": "c", "passed": p, "detail": "d"}))
+                .collect();
+            json!({"passed": true, "checks": checks})
+        };
+        assert!(all_passed(&seen(&[true, true])).is_ok());
+        let error = all_passed(&seen(&[true, false]))
+            .expect_err("one failed")
+            .to_string();
+        assert_eq!(error, "1 of 2 checks failed");
+        assert!(all_passed(&seen(&[])).is_err());
+        assert!(self_test(&seen(&[false])).contains("FAILED"));
+    }
+
+    #[test]
+    fn registers_are_found_by_a_part_of_their_name_and_shown_with_their_fields() {
+        let all = json!([
+            {"name": "CTRL", "offset": 16, "bytes": 4, "value": 1, "about": "", "fields": [
+                {"name": "run", "high": 0, "low": 0, "value": 1, "about": "Cores run"}]},
+            {"name": "MTU", "offset": 32, "bytes": 4, "value": 1500, "about": "", "fields": []},
+        ]);
+        let text = registers(&only(all, Some("ct")));
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[0], ["0x00010", "CTRL", "0x1"]);
+        assert_eq!(lines[1], ["0", "run", "0x1", "Cores", "run"]);
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn sizes_are_said_in_a_fitting_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (512, "512 B"),
+            (128 << 20, "128 MiB"),
+            (1_500_000_000_000, "1.4 TiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(size_text(bytes), text);
+        }
+    }
+
+    #[test]
+    fn the_status_names_what_hosts_can_reach() {
+        let status = Status {
+            status: json!({"version": "0.1.0"}),
+            ports: json!([]),
+            ssds: json!([{"name": "ssd0n1", "block_size": 512, "num_blocks": 262_144, "claimed": true}]),
+            subsystems: json!([{"nqn": "nqn.2026-01.x:a", "allow_any_host": false, "hosts": [{"nqn": "h"}], "namespaces": [{}],
+                "listen_addresses": [{"trtype": "TCP", "traddr": "192.0.2.1", "trsvcid": "4420"}]}]),
+        };
+        let text = status.to_text();
+        assert!(text.contains("tcp:192.0.2.1:4420"), "{text}");
+        assert!(
+            text.contains("128 MiB") && text.contains("in use"),
+            "{text}"
+        );
     }
 }
