@@ -161,13 +161,20 @@ fn the_log_is_read_to_its_end_and_the_last_lines_are_shown() {
 
 #[test]
 fn top_once_prints_a_page_of_rates() {
-    let counters = |reads: u64| json!({"result": {"data_cores": [{"core": 1, "reads": reads, "connections": 2}]}});
+    let counters = |reads: u64| {
+        let commands = json!([{"labels": {"core": "1", "kind": "read"}, "value": reads}]);
+        let connections = json!([{"labels": {"core": "1"}, "value": 2}]);
+        json!({"result": {"sluice_io_commands": commands, "sluice_connections": connections}})
+    };
     let iostat =
         |reads: u64| json!({"result": {"bdevs": [{"name": "ssd0n1", "num_read_ops": reads}]}});
     let fake = Fake::new(vec![counters(0), iostat(0), counters(1000), iostat(1000)]);
     let out = tool(&fake.socket, &["top", "--once", "--interval", "1"]);
     let page = text(&out.stdout);
-    assert!(page.starts_with("1 cores  2 connections  read "), "{page}");
+    assert!(
+        page.starts_with("read ") && page.contains("  2 connections  "),
+        "{page}"
+    );
     assert!(page.contains("ssd0n1"), "{page}");
     fake.requests();
 }

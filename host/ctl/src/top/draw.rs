@@ -108,13 +108,15 @@ fn headline(view: &View) -> Vec<Line<'static>> {
     };
     let total = rates.total();
     let sum = format!(
-        "{} cores  {} connections  read {} IOPS {}  write {} IOPS {}",
-        total.core,
-        total.connections,
+        "read {} IOPS {}  write {} IOPS {}  {} connections  frames in {} out {} dropped {}",
         count(total.reads),
         bytes(total.read_bytes),
         count(total.writes),
         bytes(total.write_bytes),
+        total.connections,
+        count(rates.rx_frames),
+        count(rates.tx_frames),
+        count(rates.rx_drops),
     );
     let state = match &view.trouble {
         Some(trouble) => Line::from(show::clean(trouble)).style(bad),
@@ -140,12 +142,13 @@ fn draw_curve(frame: &mut Frame<'_>, view: &View, area: Rect) {
 
 fn draw_cores(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
     let head = [
-        "core", "conns", "read/s", "read", "write/s", "write", "other/s", "errors/s", "waits/s",
-        "resent/s", "drops/s", "loops/s",
+        "core", "load", "conns", "read/s", "read", "write/s", "write", "other/s", "errors/s",
+        "waits/s", "resent/s", "drops/s", "loops/s",
     ];
     let rows = rates.cores.iter().map(|c| {
         let row = Row::new([
             c.core.to_string(),
+            format!("{:.0} %", c.load * 100.0),
             c.connections.to_string(),
             count(c.reads),
             bytes(c.read_bytes),
@@ -164,7 +167,7 @@ fn draw_cores(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
             row
         }
     });
-    let widths = [5, 6, 8, 10, 8, 10, 8, 8, 8, 8, 8, 8];
+    let widths = [4, 6, 6, 7, 9, 7, 9, 8, 8, 8, 8, 8, 8];
     table(frame, area, "cores", head, rows, widths);
 }
 
@@ -232,6 +235,7 @@ mod tests {
         let mut view = View::new(Duration::from_secs(1));
         let core = |core| Core {
             core,
+            load: 0.5,
             connections: 4,
             reads: 125_000.0,
             read_bytes: 512e6,
@@ -249,6 +253,8 @@ mod tests {
             Rates {
                 cores: vec![core(1), core(2)],
                 devices: vec![device],
+                rx_frames: 1234.0,
+                ..Rates::default()
             },
             8,
         );
@@ -261,12 +267,12 @@ mod tests {
         let has = |text: &str| page.iter().any(|line| line.contains(text));
         assert!(
             page[0].starts_with(
-                "2 cores  8 connections  read 250k IOPS 1.02 GB/s  write 20 IOPS 82 kB/s"
+                "read 250k IOPS 1.02 GB/s  write 20 IOPS 82 kB/s  8 connections  frames in 1234 out 0 dropped 0"
             ),
             "{page:#?}"
         );
         assert!(
-            has("1     4      125k     512 MB/s   10       41 kB/s"),
+            has("1    50 %   4      125k    512 MB/s  10      41 kB/s"),
             "{page:#?}"
         );
         assert!(has("250k     1.02 GB/s"), "{page:#?}");
@@ -284,7 +290,7 @@ mod tests {
         view.trouble = Some("the daemon is gone".into());
         let page = page(&view, 80, 24);
         assert_eq!(page[1], "the daemon is gone");
-        assert!(page[0].starts_with("2 cores"));
+        assert!(page[0].starts_with("read 250k"));
     }
 
     #[test]
@@ -302,13 +308,14 @@ mod tests {
         let mut view = View::new(Duration::from_secs(1));
         for n in 0..20_u32 {
             let core = Core {
+                core: 1,
                 read_bytes: f64::from(n),
                 ..Core::default()
             };
             view.show(
                 Rates {
                     cores: vec![core],
-                    devices: Vec::new(),
+                    ..Rates::default()
                 },
                 8,
             );
