@@ -486,15 +486,6 @@ pub const METHODS: &[Method] = &[
         ],
     ),
     method(
-        "bdev_get_iostat",
-        Spdk::Differs(
-            "counts what hosts did to namespaces on the block device; latencies are not there",
-        ),
-        "Counts what was read and written.",
-        "counters of each block device",
-        &[NAME, opt("per_channel", Kind::Bool, "false")],
-    ),
-    method(
         "sluice_get_status",
         OWN,
         "Gives the state of daemon, card and SSDs.",

@@ -5,6 +5,7 @@
 mod commands;
 mod error;
 mod load;
+mod log_ring;
 mod queue;
 
 use std::time::Duration;
