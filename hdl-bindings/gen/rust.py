@@ -27,7 +27,26 @@ def export(top):
     for path, reg, _, _ in walk(top):
         if not is_word(reg):
             text += fields(camel(path), reg)
-    return text + block("Block", top, "").rstrip("\n") + "\n"
+    return text + block("Block", top, "") + table(top)
+
+
+def table(top):
+    """Every register as data, for those who show them to people."""
+    text = "/// Every register, in the order of its address.\n#[rustfmt::skip]\npub const REGISTERS: &[crate::Register] = &[\n"
+    for path, reg, at, dims in walk(top):
+        text += "    crate::Register {\n"
+        text += f"        name: {quoted(path)},\n        about: {quoted(titled(reg))},\n        offset: {at:#x},\n"
+        text += f"        bytes: {reg.get_property('regwidth') // 8},\n        readable: {str(reg.has_sw_readable).lower()},\n"
+        text += f"        arrays: &[{', '.join(f'({count}, {stride:#x})' for count, stride in dims)}],\n        fields: &[\n"
+        for f in reg.fields():
+            text += f"            crate::Field {{ name: {quoted(f.inst_name)}, about: {quoted(prose(f))}, high: {f.high}, low: {f.low} }},\n"
+        text += "        ],\n    },\n"
+    return text + "];\n"
+
+
+def quoted(text):
+    """A Rust string literal."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def constants(path, reg, at, dims):

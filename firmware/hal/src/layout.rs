@@ -1,6 +1,8 @@
 //! Where things lie in packet memory (16 MiB in the default build). `docs/card.md` has the same table;
 //! the rx engine's buffer pools are fixed in the RTL (`sluice_pkg.sv`), the rest is the firmware's choice.
 
+use sluice_wire::mgmt::log_ring;
+
 /// Size of packet memory, in bytes.
 pub const PM_SIZE: u32 = 16 << 20;
 
@@ -22,9 +24,9 @@ pub const RX_BUFS: u32 = RX_SMALL_COUNT + RX_LARGE_COUNT;
 pub const RX_OFFSET: u32 = 2;
 
 /// Log rings, one per core.
-pub const LOG_BASE: u32 = 0x54_0000;
+pub const LOG_BASE: u32 = log_ring::BASE;
 /// Bytes per core's log ring: an 8-byte header (head, tail as running byte counts) and the data.
-pub const LOG_SIZE: u32 = 0x1000;
+pub const LOG_SIZE: u32 = log_ring::SIZE;
 
 /// Bus address of every data page in order, little-endian u64: any run of pages has its PRP list here ready-made.
 pub const PRP_BASE: u32 = 0x55_0000;

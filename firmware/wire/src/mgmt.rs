@@ -124,6 +124,17 @@ pub mod transports {
     pub const ALL: u32 = TCP | RDMA;
 }
 
+/// Log rings in packet memory, one per core, where the host reads them: bytes ever written and bytes ever read (both modulo
+/// 2^32), then the bytes of `defmt` frames; byte `n` lies at `n % DATA`.
+pub mod log_ring {
+    /// Offset of core 0's ring.
+    pub const BASE: u32 = 0x54_0000;
+    /// Bytes from one ring to the next.
+    pub const SIZE: u32 = 0x1000;
+    /// Bytes of frames in a ring.
+    pub const DATA: u32 = SIZE - 8;
+}
+
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]

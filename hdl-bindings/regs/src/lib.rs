@@ -25,3 +25,35 @@ pub mod pci {
     /// Class code: processing accelerator (PCI Code and ID Assignment 1.11, section 1.19).
     pub const CLASS: u32 = 0x12_00_00;
 }
+
+/// A register as data, for those who show registers to people.
+#[derive(Clone, Copy, Debug)]
+pub struct Register {
+    /// Name, as in the `*_OFFSET` constants.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Byte offset of the first instance.
+    pub offset: u32,
+    /// 4 or 8; of 8 the low word is read first.
+    pub bytes: u8,
+    /// The host may read it.
+    pub readable: bool,
+    /// Number of instances and bytes from one to the next, for each dimension; none for a single register.
+    pub arrays: &'static [(u32, u32)],
+    /// What its bits mean, lowest first.
+    pub fields: &'static [Field],
+}
+
+/// A field of a register.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Name.
+    pub name: &'static str,
+    /// What it means.
+    pub about: &'static str,
+    /// Highest bit.
+    pub high: u8,
+    /// Lowest bit.
+    pub low: u8,
+}

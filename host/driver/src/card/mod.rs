@@ -6,6 +6,7 @@ mod commands;
 mod error;
 pub mod flash;
 mod load;
+mod log_ring;
 mod queue;
 
 use std::time::Duration;
