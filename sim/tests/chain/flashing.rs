@@ -524,6 +524,7 @@ mod on_the_verilated_card {
     /// The card starts from slot A, serves a host, takes a new package, and after a power cut in the middle of another
     /// download starts slot A again.
     #[test]
+    #[ignore = "minutes: run by `cargo xtask test --long`"]
     fn it_starts_from_its_flash_serves_and_is_flashed() {
         let shared = SharedChip::new(chip(&real(1), 1));
         let rom = firmware::rom(&folder()).expect("the boot program");

@@ -101,7 +101,7 @@ pub fn clippy_image(_long: bool) -> Result<Outcome> {
     Ok(Outcome::Passed(1))
 }
 
-pub fn workspace_tests(_long: bool) -> Result<Outcome> {
+pub fn workspace_tests(long: bool) -> Result<Outcome> {
     setup::ensure(&[Need::Hardware, Need::Captures])?;
     // Each run gives its captures new names.
     let _ = std::fs::remove_dir_all(test_captures());
@@ -116,8 +116,11 @@ pub fn workspace_tests(_long: bool) -> Result<Outcome> {
         cargo.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     }
     cargo.args(["--locked", "--workspace", "--features", RTL]);
-    if !nextest {
-        cargo.args(["--", "--show-output"]);
+    match (nextest, long) {
+        (true, true) => drop(cargo.args(["--run-ignored", "all"])),
+        (true, false) => {}
+        (false, true) => drop(cargo.args(["--", "--show-output", "--include-ignored"])),
+        (false, false) => drop(cargo.args(["--", "--show-output"])),
     }
     cargo
         .env("SLUICE_FIRMWARE", image::build()?)
