@@ -7,6 +7,7 @@ mod error;
 pub mod flash;
 mod load;
 mod queue;
+pub mod update;
 
 use std::time::Duration;
 
