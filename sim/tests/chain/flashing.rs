@@ -9,6 +9,7 @@ use sluice_boot::layout::{FLASH_SIZE, Slot};
 use sluice_boot::pack::{self, Contents, SigningKey};
 use sluice_device::Device;
 use sluice_driver::card::flash::Progress;
+use sluice_driver::card::update::{Step, update};
 use sluice_driver::card::{Card, CardError, CardOptions, Firmware};
 use sluice_nor::{FuseBank, Nor, Timing};
 use sluice_regs::MAP_VERSION;
@@ -476,6 +477,42 @@ fn a_card_with_nothing_good_in_its_flash_is_repaired_by_its_host() {
     assert_eq!(loaded, 4000);
 }
 
+/// The one command: download, new start, health check, confirmation.
+#[test]
+fn a_card_that_serves_nobody_is_updated_in_one_go_and_a_blank_one_too() {
+    let (chip, fuses) = storage(Timing::TYPICAL, 1);
+    let blank = Nor::new(FLASH_SIZE as usize, Timing::TYPICAL, 1);
+    let rescue = Firmware {
+        control: &[1; 8],
+        data: &[2; 4],
+    };
+    for (chip, slot, first) in [
+        (chip, Slot::B, None),
+        (blank, Slot::A, Some(Step::LoadedByHost)),
+    ] {
+        let world = alone(chip, fuses);
+        let device = Rc::new(card_device(&world));
+        let mut steps = Vec::new();
+        let new = package(7);
+        let options = CardOptions::default();
+        let mut card = update(device, &new, Some(rescue), options, &mut |s| steps.push(s))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let written = u32::try_from(new.len()).expect("short");
+        let all = Step::Download(Progress::Written {
+            done: written,
+            of: written,
+        });
+        assert!(steps.contains(&all), "{steps:?}");
+        let end = [Step::OnTrial(slot), Step::Confirmed(slot)];
+        assert_eq!(steps[steps.len() - 2..], end);
+        if let Some(first) = first {
+            assert_eq!(steps[0], first);
+        }
+        let state = card.flash_state().expect("the card answers");
+        assert_eq!((state.active(), state.running()), (Some(slot), Some(slot)));
+    }
+}
+
 #[cfg(feature = "rtl")]
 mod on_the_verilated_card {
     //! The same boot program and firmware as RV32 code, over the RTL's flash controller and the chip's pins.
@@ -521,11 +558,11 @@ mod on_the_verilated_card {
         Nor::new(FLASH_SIZE as usize, FAST, seed).with_content(&whole)
     }
 
-    /// The card starts from slot A, serves a host, takes a new package, and after a power cut in the middle of another
-    /// download starts slot A again.
+    /// The card starts from slot A and takes a new package; the power of the chip fails in the middle of another download,
+    /// which the firmware survives. Half of the time is the start: the boot program hashes 690 KB.
     #[test]
     #[ignore = "minutes: run by `cargo xtask test --long`"]
-    fn it_starts_from_its_flash_serves_and_is_flashed() {
+    fn it_starts_from_its_flash_and_is_flashed() {
         let shared = SharedChip::new(chip(&real(1), 1));
         let rom = firmware::rom(&folder()).expect("the boot program");
         let card = RtlCard::on(board(&shared, &fuses(), rom), 1, 1).expect("a card");
@@ -554,14 +591,6 @@ mod on_the_verilated_card {
         shared.get().nor.cut_after(9);
         let failed = refused(card.flash(&package(3), &mut |_| ()));
         assert_eq!(failed.1, Status::FlashFailed, "{failed:?}");
-        shared.get().nor.power_on();
-        drop(card.halt().expect("it answers"));
-        let mut card = boot(&world).expect("slot A");
-        let state = card.flash_state().expect("the card answers");
-        assert_eq!(
-            (state.running(), state.is_on_trial()),
-            (Some(Slot::A), false)
-        );
         assert_eq!(shared.get().nor.lost_bits(), 0);
     }
 
