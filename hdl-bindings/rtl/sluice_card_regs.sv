@@ -26,7 +26,10 @@ module sluice_card_regs
   output logic               core_done_o,
   output logic [31:0]        rdata_o,            // with either done
   // run and load
-  output logic               run_o,
+  output logic               run_o,              // CTRL.run
+  output logic               boot_o,             // CTRL.boot
+  input  logic               running_i,          // the cores run
+  input  logic               strap_boot_i,       // constant: boot after power-on
   output logic [NumCores-1:0] load_valid_o,      // one bit per core
   output logic [19:0]        load_addr_o,
   output logic [31:0]        load_data_o,
@@ -42,6 +45,18 @@ module sluice_card_regs
   output logic [CoreW-1:0]   steer_core_o,       // one clock later
   input  logic [5:0]         slot_i,
   output logic [63:0]        slot_addr_o,        // same clock
+  // serial flash and fuses
+  output logic               flash_sck_o,
+  output logic               flash_cs_no,
+  output logic [3:0]         flash_io_o,
+  output logic [3:0]         flash_io_oe_o,
+  input  logic [3:0]         flash_io_i,
+  input  logic [31:0]        board_i,
+  input  logic [7:0]         fuse_security_i,
+  input  logic [7:0]         fuse_keys_i,
+  input  logic [255:0]       fuse_root_key_i,
+  output logic               burn_security_o,    // pulse: one up
+  output logic               burn_keys_o,
   // interrupts
   input  logic [31:0]        expired_i,          // watchdogs, levels
   output logic               msg_valid_o,
@@ -136,7 +151,7 @@ module sluice_card_regs
   assign hwif_in.NUMBERS.doorbells.next    = 8'(DoorbellSlots);
   assign hwif_in.TCM_SIZE.bytes.next       = TcmBytes;
   assign hwif_in.PM_SIZE.bytes.next        = MemoryBytes;
-  assign hwif_in.FW_STATUS.status.hwclr    = !hwif_out.CTRL.run.value;
+  assign hwif_in.FW_STATUS.status.hwclr    = !running_i;
   assign hwif_in.PAUSE_TIME.quanta.next    = pause_quanta_i;
   assign hwif_in.RX_FRAMES.count.incr      = cnt_rx_frame_i;
   assign hwif_in.RX_BYTES.bytes.incr       = cnt_rx_frame_i;
@@ -174,10 +189,16 @@ module sluice_card_regs
   logic [31:0] peeked_q;
   logic [31:0] expired_q, newly_expired, pending;
 
+  logic powered_q;
+
   assign run_o         = hwif_out.CTRL.run.value;
+  assign boot_o        = hwif_out.CTRL.boot.value;
+  assign hwif_in.CTRL.boot.next = 1'b1;
+  assign hwif_in.CTRL.boot.we   = (strap_boot_i && !powered_q && regs_rst_n_q)
+                                  || (hwif_out.CTRL.reboot.value && newly_expired != '0);
   assign load_addr_o   = hwif_out.LOAD_ADDR.address.value;
   assign load_data_o   = hwif_out.LOAD_DATA.data.value;
-  assign load_valid_o  = load_q && !run_o ? hwif_out.LOAD_CORES.cores.value[NumCores-1:0] : '0;
+  assign load_valid_o  = load_q && !running_i ? hwif_out.LOAD_CORES.cores.value[NumCores-1:0] : '0;
   assign mac_o         = {hwif_out.MAC_HI.mac.value, hwif_out.MAC_LO.mac.value};
   assign peek_o        = peek_q[0];
   assign peek_core_o   = hwif_out.CORE_SELECT.core.value;
@@ -192,6 +213,7 @@ module sluice_card_regs
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
+      powered_q    <= 1'b0;
       load_q       <= 1'b0;
       irq_q        <= 1'b0;
       peek_q       <= '0;
@@ -199,6 +221,7 @@ module sluice_card_regs
       host_event_o <= 1'b0;
       expired_q    <= '0;
     end else begin
+      powered_q    <= powered_q || regs_rst_n_q;
       load_q       <= hwif_out.LOAD_DATA.data.swmod;
       irq_q        <= hwif_out.IRQ.vector.swmod;
       peek_q       <= {peek_q[2:0], hwif_out.CORE_SELECT.core.swmod};
@@ -207,6 +230,41 @@ module sluice_card_regs
       expired_q    <= expired_i;
     end
   end
+
+  // ---- serial flash, fuses -------------------------------------------------------------------------------------------------
+
+  logic        flash_start_q, flash_busy, flash_write;
+  logic [31:0] flash_rdata;
+
+  assign flash_write = hwif_out.FLASH_BUFFER.req && hwif_out.FLASH_BUFFER.req_is_wr;
+  assign hwif_in.FLASH_BUFFER.wr_ack  = flash_write;
+  assign hwif_in.FLASH_BUFFER.rd_ack  = hwif_out.FLASH_BUFFER.req && !hwif_out.FLASH_BUFFER.req_is_wr;
+  assign hwif_in.FLASH_BUFFER.rd_data = flash_rdata;
+  assign hwif_in.FLASH_STATUS.busy.next     = flash_busy || flash_start_q;
+  assign hwif_in.FLASH_STATUS.selected.next = !flash_cs_no;
+  assign hwif_in.BOARD.board.next           = board_i;
+  assign hwif_in.FUSES.security_version.next = fuse_security_i;
+  assign hwif_in.FUSES.key_generation.next   = fuse_keys_i;
+  assign hwif_in.ROOT_KEY.wr_ack  = hwif_out.ROOT_KEY.req && hwif_out.ROOT_KEY.req_is_wr;
+  assign hwif_in.ROOT_KEY.rd_ack  = hwif_out.ROOT_KEY.req && !hwif_out.ROOT_KEY.req_is_wr;
+  assign hwif_in.ROOT_KEY.rd_data = fuse_root_key_i[32*addr_q[4:2]+:32];
+  assign burn_security_o = hwif_out.FUSE_BURN.security_version.value;
+  assign burn_keys_o     = hwif_out.FUSE_BURN.key_generation.value;
+
+  always_ff @(posedge clk_i or negedge regs_rst_n_q) begin
+    if (!regs_rst_n_q) flash_start_q <= 1'b0;
+    else               flash_start_q <= hwif_out.FLASH_TRANSFER.count.swmod && !flash_busy;
+  end
+
+  sluice_qspi u_flash (
+    .clk_i, .rst_ni(regs_rst_n_q), .start_i(flash_start_q && hwif_out.FLASH_TRANSFER.count.value <= 9'd256),
+    .count_i(hwif_out.FLASH_TRANSFER.count.value), .send_i(hwif_out.FLASH_TRANSFER.send.value),
+    .receive_i(hwif_out.FLASH_TRANSFER.receive.value && !(hwif_out.FLASH_TRANSFER.quad.value && hwif_out.FLASH_TRANSFER.send.value)),
+    .quad_i(hwif_out.FLASH_TRANSFER.quad.value), .hold_i(hwif_out.FLASH_TRANSFER.hold.value),
+    .divider_i(hwif_out.FLASH_CLOCK.divider.value), .busy_o(flash_busy), .write_i(flash_write), .word_i(addr_q[7:2]), .wdata_i(wdata_q),
+    .rdata_o(flash_rdata), .sck_o(flash_sck_o), .cs_no(flash_cs_no), .io_o(flash_io_o), .io_oe_o(flash_io_oe_o),
+    .io_i(flash_io_i)
+  );
 
   // ---- tables; they answer in the clock of the request ----------------------------------------------------------------------
 

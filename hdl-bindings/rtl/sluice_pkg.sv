@@ -83,6 +83,8 @@ package sluice_pkg;
 
   /// Bytes of packet memory in the default build.
   localparam int unsigned PmBytes = 32'h0100_0000;
+  // The boot program's place: the end of core 0's memory.
+  localparam int unsigned BootRomBytes = 32'h1_0000;
   /// Bits of a byte address in packet memory (the job formats' address field).
   localparam int unsigned PmAddrW = 24;
   /// Bits of a row number.

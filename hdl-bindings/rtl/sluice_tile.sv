@@ -13,6 +13,7 @@ module sluice_tile
   input  logic               clk_i,
   input  logic               rst_ni,
   input  logic               run_i,          // event: 0 holds the core and its queues in reset; contents of the TCM stay
+  input  logic               boot_i,         // ambient, with the rise of run_i: the core starts in the boot program
   input  logic [CoreW-1:0]   core_id_i,      // constant
   input  logic [CoreW-1:0]   num_cores_i,    // constant
   input  logic [31:0]        clocks_i,       // ambient: free-running
@@ -67,10 +68,15 @@ module sluice_tile
 
   // ---- reset ---------------------------------------------------------------------------------------------------------------
 
-  logic run_q;
+  logic run_q, boot_q;
   always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) run_q <= 1'b0;
-    else         run_q <= run_i;
+    if (!rst_ni) begin
+      run_q  <= 1'b0;
+      boot_q <= 1'b0;
+    end else begin
+      run_q <= run_i;
+      if (!run_q) boot_q <= boot_i;
+    end
   end
 
   // ---- core ----------------------------------------------------------------------------------------------------------------
@@ -90,7 +96,7 @@ module sluice_tile
     .WritebackStage(1'b1)
   ) u_core (
     .clk_i, .rst_ni(run_q), .test_en_i(1'b0), .ram_cfg_i('0), .scan_rst_ni(1'b1),
-    .hart_id_i(32'(core_id_i)), .boot_addr_i(32'd0), .fetch_enable_i(ibex_pkg::IbexMuBiOn), .debug_req_i(1'b0),
+    .hart_id_i(32'(core_id_i)), .boot_addr_i(boot_q ? 32'(TcmBytes - BootRomBytes) : 32'd0), .fetch_enable_i(ibex_pkg::IbexMuBiOn), .debug_req_i(1'b0),
     .instr_req_o(instr_req), .instr_gnt_i(instr_req), .instr_rvalid_i(instr_rvalid_q), .instr_addr_o(instr_addr),
     .instr_rdata_i(instr_rdata), .instr_rdata_intg_i('0), .instr_err_i(1'b0),
     .data_req_o(data_req), .data_gnt_i(data_gnt), .data_rvalid_i(data_rvalid), .data_we_o(data_we), .data_be_o(data_be),

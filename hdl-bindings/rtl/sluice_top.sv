@@ -12,7 +12,8 @@ module sluice_top
   parameter int unsigned CrcContexts = 256,
   parameter int unsigned ClocksPerUs = 250,
   parameter logic [31:0] Build = 32'd0,
-  localparam int unsigned NumCores = NumDataCores + 1
+  localparam int unsigned NumCores = NumDataCores + 1,
+  localparam int unsigned RomAddrW = $clog2(BootRomBytes / 4)
 ) (
   input  logic               clk_i,
   input  logic               rst_ni,
@@ -50,10 +51,25 @@ module sluice_top
   input  logic               pcie_out_rvalid_i,
   input  logic               pcie_out_rerr_i,
   input  logic [127:0]       pcie_out_rdata_i,
+  // serial flash (SPI mode 0, one or four bits) and what the board and its fuses say
+  output logic               flash_sck_o,
+  output logic               flash_cs_no,
+  output logic [3:0]         flash_io_o,
+  output logic [3:0]         flash_io_oe_o,
+  input  logic [3:0]         flash_io_i,
+  output logic [RomAddrW-1:0] rom_addr_o,     // boot program: words; data one clock after the address
+  input  logic [31:0]        rom_data_i,
+  input  logic               strap_boot_i,    // constant: start from flash after power-on
+  input  logic [31:0]        board_i,         // constant
+  input  logic [255:0]       fuse_root_key_i, // constant
+  input  logic [7:0]         fuse_security_i, // counters, raised by one for each pulse
+  input  logic [7:0]         fuse_keys_i,
+  output logic               burn_security_o,
+  output logic               burn_keys_o,
   // for the simulator
   output logic [NumCores-1:0] asleep_o         // cores in wfi
 );
-  logic run;
+  logic run, boot;
   logic [31:0] clocks;
   logic [63:0] time_us;
   logic [31:0] entropy;
@@ -103,7 +119,9 @@ module sluice_top
     .tx_valid_o, .tx_ready_i, .tx_data_o, .tx_keep_o, .tx_last_o, .pcie_in_valid_i, .pcie_in_ready_o, .pcie_in_we_i,
     .pcie_in_bar2_i, .pcie_in_addr_i, .pcie_in_be_i, .pcie_in_wdata_i, .pcie_in_rvalid_o, .pcie_in_rdata_o,
     .pcie_out_valid_o, .pcie_out_ready_i, .pcie_out_we_o, .pcie_out_addr_o, .pcie_out_be_o, .pcie_out_wdata_o,
-    .pcie_out_rvalid_i, .pcie_out_rerr_i, .pcie_out_rdata_i, .run_o(run), .clocks_o(clocks), .time_us_o(time_us),
+    .pcie_out_rvalid_i, .pcie_out_rerr_i, .pcie_out_rdata_i, .rom_addr_o, .rom_data_i, .strap_boot_i, .flash_sck_o, .flash_cs_no, .flash_io_o, .flash_io_oe_o, .flash_io_i, .board_i, .fuse_root_key_i,
+    .fuse_security_i, .fuse_keys_i, .burn_security_o, .burn_keys_o,
+    .run_o(run), .boot_o(boot), .clocks_o(clocks), .time_us_o(time_us),
     .entropy_o(entropy), .load_addr_o(load_addr), .load_data_o(load_data), .bus_rdata_o(bus_rdata),
     .in_kind_o(in_kind), .in_data_o(in_data), .peek_select_o(peek_select),
     .bus_valid_i(bus_valid), .bus_class_i(bus_class), .bus_we_i(bus_we), .bus_be_i(bus_be), .bus_addr_i(bus_addr),
@@ -118,7 +136,8 @@ module sluice_top
 
   for (genvar i = 0; i < NumCores; i++) begin : gen_tile
     sluice_tile #(.TcmBytes(TcmBytes)) u_tile (
-      .clk_i, .rst_ni, .core_id_i(CoreW'(i)), .num_cores_i(CoreW'(NumCores)), .run_i(run), .clocks_i(clocks),
+      .clk_i, .rst_ni, .core_id_i(CoreW'(i)), .num_cores_i(CoreW'(NumCores)), .run_i(run || (boot && i == 0)), .boot_i(boot),
+      .clocks_i(clocks),
       .time_us_i(time_us), .entropy_i(entropy), .load_valid_i(load_valid[i]), .load_addr_i(load_addr),
       .load_data_i(load_data), .bus_rdata_i(bus_rdata), .in_kind_i(in_kind), .in_data_i(in_data),
       .peek_select_i(peek_select), .bus_valid_o(bus_valid[i]), .bus_class_o(bus_class[i]), .bus_we_o(bus_we[i]),

@@ -11,7 +11,8 @@ module sluice_uncore
   parameter int unsigned CrcContexts = 256,
   parameter int unsigned ClocksPerUs = 250,
   parameter logic [31:0] Build = 32'd0,
-  localparam int unsigned NumCores = NumDataCores + 1
+  localparam int unsigned NumCores = NumDataCores + 1,
+  localparam int unsigned RomAddrW = $clog2(BootRomBytes / 4)
 ) (
   input  logic               clk_i,
   input  logic               rst_ni,
@@ -49,8 +50,24 @@ module sluice_uncore
   input  logic               pcie_out_rvalid_i,
   input  logic               pcie_out_rerr_i,
   input  logic [127:0]       pcie_out_rdata_i,
+  // serial flash (SPI mode 0, one or four bits) and what the board and its fuses say
+  output logic               flash_sck_o,
+  output logic               flash_cs_no,
+  output logic [3:0]         flash_io_o,
+  output logic [3:0]         flash_io_oe_o,
+  input  logic [3:0]         flash_io_i,
+  output logic [RomAddrW-1:0] rom_addr_o,     // boot program: words; data one clock after the address
+  input  logic [31:0]        rom_data_i,
+  input  logic               strap_boot_i,    // constant: start from flash after power-on
+  input  logic [31:0]        board_i,         // constant
+  input  logic [255:0]       fuse_root_key_i, // constant
+  input  logic [7:0]         fuse_security_i, // counters, raised by one for each pulse
+  input  logic [7:0]         fuse_keys_i,
+  output logic               burn_security_o,
+  output logic               burn_keys_o,
   // tiles, common
   output logic               run_o,
+  output logic               boot_o,          // tile 0 runs the boot program, the others are held
   output logic [31:0]        clocks_o,
   output logic [63:0]        time_us_o,
   output logic [31:0]        entropy_o,
@@ -97,14 +114,16 @@ module sluice_uncore
 
   // ---- run domain: its reset falls in the same clock as the tiles' own -----------------------------------------------------
 
-  logic run, run_n_q;
+  logic run, boot, run_n_q;
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       run_o   <= 1'b0;
+      boot_o  <= 1'b0;
       run_n_q <= 1'b0;
     end else begin
       run_o   <= run;
-      run_n_q <= run_o;
+      boot_o  <= boot;
+      run_n_q <= run_o || boot_o;
     end
   end
   always_ff @(posedge clk_i) entropy_o <= entropy_i;
@@ -258,11 +277,21 @@ module sluice_uncore
   logic [CoreW-1:0] peek_core;
   logic [3:0]       peek_select;
 
+  logic        ctrl_run, ctrl_boot, copy;
+  logic [19:2] copy_addr;
+  logic [31:0] copy_data;
+
+  sluice_boot #(.TcmBytes(TcmBytes), .RomBytes(BootRomBytes)) u_boot (
+    .clk_i, .rst_ni, .run_i(ctrl_run), .boot_i(ctrl_boot), .run_o(run), .boot_o(boot), .rom_addr_o, .rom_data_i, .copy_o(copy),
+    .copy_addr_o(copy_addr), .copy_data_o(copy_data)
+  );
   sluice_card_regs #(.NumCores(NumCores), .TcmBytes(TcmBytes), .MemoryBytes(MemoryBytes), .Build(Build)) u_regs (
     .clk_i, .rst_ni, .host_req_i(host_reg_req), .host_we_i(host_reg_we), .host_addr_i(host_reg_addr),
     .host_be_i(host_reg_be), .host_wdata_i(host_reg_wdata), .host_done_o(host_reg_done),
     .core_req_i(side_req && side_class == BusRegs), .core_we_i(side_we), .core_addr_i(side_addr),
-    .core_wdata_i(side_wdata), .core_done_o(core_reg_done), .rdata_o(reg_rdata), .run_o(run),
+    .core_wdata_i(side_wdata), .core_done_o(core_reg_done), .rdata_o(reg_rdata), .run_o(ctrl_run),
+    .boot_o(ctrl_boot), .running_i(run), .strap_boot_i, .flash_sck_o, .flash_cs_no, .flash_io_o, .flash_io_oe_o, .flash_io_i, .board_i, .fuse_root_key_i,
+    .fuse_security_i, .fuse_keys_i, .burn_security_o, .burn_keys_o,
     .load_valid_o(load_valid), .load_addr_o(load_addr), .load_data_o(load_data), .host_event_o(host_event), .mac_o(mac),
     .peek_o(peek), .peek_core_o(peek_core), .peek_select_o(peek_select), .peek_value_i(peek_value_i[peek_core[W-1:0]]),
     .steer_index_i(steer_index), .steer_core_o(steer_core), .slot_i(side_addr[7:2]), .slot_addr_o(slot_addr),
@@ -286,14 +315,14 @@ module sluice_uncore
       end
     end else begin
       for (int i = 0; i < NumCores; i++) begin
-        load_valid_o[i] <= load_valid[i];
+        load_valid_o[i] <= load_valid[i] || (copy && i == 0);
         peek_o[i]       <= peek && peek_core == CoreW'(i);
       end
     end
   end
   always_ff @(posedge clk_i) begin
-    load_addr_o   <= load_addr[19:2];
-    load_data_o   <= load_data;
+    load_addr_o   <= copy ? copy_addr : load_addr[19:2];
+    load_data_o   <= copy ? copy_data : load_data;
     peek_select_o <= peek_select;
   end
   for (genvar i = 0; i < NumCores; i++) begin : gen_host_event

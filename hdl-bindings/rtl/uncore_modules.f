@@ -11,5 +11,7 @@ ${SLUICE_RTL}/sluice_watch.sv
 ${SLUICE_RTL}/sluice_msix.sv
 ${SLUICE_RTL}/sluice_pcie_in.sv
 ${SLUICE_RTL}/sluice_pcie_out.sv
+${SLUICE_RTL}/sluice_qspi.sv
+${SLUICE_RTL}/sluice_boot.sv
 ${SLUICE_RTL}/sluice_card_regs.sv
 ${SLUICE_RTL}/sluice_uncore.sv

@@ -523,6 +523,13 @@ impl Initiator {
         self.workload = Some(workload);
     }
 
+    /// The workload submits nothing more; it is done when what is in flight has completed.
+    pub fn end_workload(&mut self) {
+        if let Some(workload) = &mut self.workload {
+            workload.end();
+        }
+    }
+
     /// The workload attached.
     #[must_use]
     pub fn workload(&self) -> Option<&Workload> {

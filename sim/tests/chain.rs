@@ -8,6 +8,7 @@
 //! | `chain/changes.rs` | subsystems, hosts, listeners, namespaces and SSDs that come and go while hosts use others |
 //! | `chain/lossy.rs` | a link that loses, reorders, doubles and damages frames; one seed, one history |
 //! | `chain/ssds.rs` | SSDs that fail, fall silent or vanish |
+//! | `chain/flashing.rs` | firmware replaced under load, refused packages, power cuts |
 //! | `chain/hostile.rs` | hosts and strangers that do everything wrong |
 //! | `chain/limits.rs` | full queues and tables, nothing lost for good |
 //! | `chain/sharing.rs` | what one host cannot take from the others |
@@ -18,12 +19,16 @@
 
 mod common;
 
+#[path = "chain/flashing.rs"]
+#[cfg(feature = "rtl")]
+mod boot_rtl;
 #[path = "chain/changes.rs"]
 mod changes;
 #[path = "chain/connections.rs"]
 mod connections;
 #[path = "chain/events.rs"]
 mod events;
+mod flashing;
 #[path = "chain/hostile.rs"]
 mod hostile;
 #[path = "chain/limits.rs"]

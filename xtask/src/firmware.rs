@@ -19,15 +19,21 @@ const IMAGES: [(&str, &str); 2] = [
     ("sluice-data", "each data core"),
 ];
 
-/// Builds quietly unless something is to be compiled; the folder with the images' ELF files.
+/// Builds quietly unless something is to be compiled; the folder with the ELF files of the images and of the boot program.
 pub fn build() -> Result<PathBuf> {
-    let dir = paths::root().join("firmware/image");
-    ensure!(
-        dir.join("Cargo.toml").is_file(),
-        "firmware/image is not there yet: no firmware to build"
-    );
     setup::ensure(&[Need::Firmware])?;
-    let target_dir = paths::target("image");
+    progress::step("firmware images", || compile("image"))?;
+    progress::step("boot program", || compile("rom"))?;
+    let folder = paths::target("image").join(RISCV).join("release");
+    for name in IMAGES.map(|(name, _)| name).into_iter().chain([ROM]) {
+        let elf = folder.join(name);
+        ensure!(elf.is_file(), "the build left no {}", elf.display());
+    }
+    Ok(folder)
+}
+
+/// Compiles a folder of `firmware` for RV32.
+fn compile(folder: &str) -> Result<String> {
     let mut cargo = match setup::riscv_toolchain()? {
         RiscvToolchain::Rustup => process::command("cargo"),
         RiscvToolchain::Debian => {
@@ -43,8 +49,8 @@ pub fn build() -> Result<PathBuf> {
     };
     cargo
         .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(&target_dir)
-        .current_dir(&dir);
+        .arg(paths::target("image"))
+        .current_dir(paths::root().join("firmware").join(folder));
     // The image has flags of its own; those of a surrounding cargo must not leak in.
     cargo
         .env_remove("RUSTFLAGS")
@@ -52,13 +58,7 @@ pub fn build() -> Result<PathBuf> {
         .env_remove("CARGO_TARGET_DIR");
     cargo.env_remove("RUSTUP_TOOLCHAIN");
     // The compiler warns of two target features that it may rename; what it says matters only if it fails.
-    progress::step("firmware images", || process::capture(&mut cargo))?;
-    let folder = target_dir.join(RISCV).join("release");
-    for (name, _) in IMAGES {
-        let elf = folder.join(name);
-        ensure!(elf.is_file(), "the build left no {}", elf.display());
-    }
-    Ok(folder)
+    process::capture(&mut cargo)
 }
 
 /// What an image takes, bytes.
@@ -80,6 +80,9 @@ impl Sizes {
         self.text + self.rodata + self.data + self.bss
     }
 }
+
+/// The boot program's ELF file.
+const ROM: &str = "sluice-rom";
 
 /// Builds, prints the sizes and checks them.
 pub fn build_and_report() -> Result<()> {

@@ -1,8 +1,11 @@
 //! Every developer command of Sluice. `cargo xtask COMMAND --help` explains each.
 
 mod firmware;
+#[path = "../../sim/src/scenario/flat.rs"]
+mod flat;
 mod fuzz;
 mod hardware;
+mod image;
 #[path = "../../sim/src/options.rs"]
 mod options;
 mod paths;
@@ -43,6 +46,8 @@ enum Command {
     },
     /// Build the firmware for the card's RV32 cores and print the sizes of its images
     Build,
+    /// Make a signed firmware package, the content of a whole flash, or a key's certificate; or look at a package
+    Image(image::ImageOptions),
     /// Show the whole chain: a remote host does verified I/O through the card
     Demo(DemoOptions),
     /// Keep the card up on a TAP interface or QEMU socket, to try your own host software against it
@@ -136,6 +141,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             println!("everything is there");
         }
         Command::Build => firmware::build_and_report()?,
+        Command::Image(options) => image::run(&options)?,
         Command::Demo(options) => {
             let vm = (options.host == HostKind::Vm).then_some(&options.vm);
             return sim::run(

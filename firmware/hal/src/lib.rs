@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod flash;
 pub mod layout;
 mod mover;
 pub mod roce;
@@ -207,6 +208,11 @@ pub trait Hal {
     fn set_status(&mut self, status: u32);
     /// Sends flow-hash bucket `bucket` (0 to 127) to `core`. Control core only.
     fn steer(&mut self, bucket: u8, core: CoreId);
+
+    /// Flash and fuses, if the card has them. Control core only.
+    fn flash(&mut self) -> Option<flash::Storage<'_>> {
+        None
+    }
 
     /// Marks the phase the core enters, for the clock counters.
     fn phase(&mut self, phase: Phase);

@@ -1,6 +1,6 @@
 //! What every program for the card's cores needs: boot, faults, the log and [`MmioHal`], the memory-mapped implementation
-//! of `sluice_hal::Hal`. The programs are in `bin/`: the firmware of the control core, that of the data cores, and a
-//! self-test of core, engines and wiring that runs on all of them.
+//! of `sluice_hal::Hal`. The programs are in `bin/`: the firmware of the control core, that of the data cores, the
+//! boot program, and a self-test of core, engines and wiring that runs on all of them.
 //!
 //! A program defines `sluice_main` with [`entry!`]. Each core runs its program from its own memory, so every static exists
 //! once per core.
@@ -8,8 +8,10 @@
 
 mod arch;
 mod boot;
+pub mod flash;
 mod hal;
 mod log;
+mod own_memory;
 mod panic;
 mod per_core;
 mod pm;
@@ -67,6 +69,10 @@ pub fn run(mut hal: MmioHal, mut poll: impl FnMut(&mut MmioHal) -> Option<u32>) 
 pub fn fail() -> ! {
     use regs::Put;
     arch::fence_before_io();
+    if regs::card().ctrl.read().boot() {
+        // The boot program: the host has to load firmware.
+        flash::give_up()
+    }
     regs::card().fw_status.put(FAILED);
     arch::halt()
 }

@@ -95,6 +95,23 @@ pub enum Opcode {
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
     NextEvent = 0x31,
+    /// Card → data: [`FlashInfo`].
+    FlashInfo = 0x40,
+    /// Begins a download into the slot that does not run; data → card: the package's header, 256 bytes.
+    FlashBegin = 0x41,
+    /// Data → card: the piece of the package that belongs at `args[0]`; in order, a whole number of pages of 256 bytes
+    /// unless it is the last.
+    FlashWrite = 0x42,
+    /// Is what was written what the header promised?
+    FlashVerify = 0x43,
+    /// Tries the verified package at the next start of the cores.
+    FlashActivate = 0x44,
+    /// The running firmware is well and is started from now on; burns its security version.
+    FlashConfirm = 0x45,
+    /// Back to what ran before, from the next start on; or gives up an activation that has not been started.
+    FlashRollBack = 0x46,
+    /// A new signing key; data → card: its certificate, 128 bytes.
+    KeyRotate = 0x47,
 }
 
 /// Transports of a listener, one bit each; 0 for all of them.
@@ -142,6 +159,70 @@ pub enum Status {
     InUse = 8,
     /// The card could not reach the data buffer.
     BusError = 9,
+    /// The card has no flash.
+    NoFlash = 10,
+    /// The package in hand, or in the slot, is not one that this card would start; result is one of the [`refusals`].
+    PackageRefused = 11,
+    /// Not now: begin, write, verify, activate. For a write result is where the next piece begins.
+    OutOfOrder = 12,
+    /// The running firmware is on trial: confirm it first.
+    NotConfirmed = 13,
+    /// The running firmware was loaded by the host.
+    NotFromFlash = 14,
+    /// The certificate was not taken; result is one of the [`key_refusals`].
+    KeyRefused = 15,
+    /// The flash failed; result is the address of a worn sector, or all ones.
+    FlashFailed = 16,
+    /// The fuses could not be burnt; all else is done.
+    FuseFailed = 17,
+}
+
+/// Why a package is refused. Each number has its meaning in `docs/flashing.md`.
+pub mod refusals {
+    /// Not a package, or an empty slot.
+    pub const MAGIC: u32 = 1;
+    /// A format that the card does not know.
+    pub const FORMAT: u32 = 2;
+    /// The header is not in order.
+    pub const HEADER: u32 = 3;
+    /// For another board.
+    pub const BOARD: u32 = 4;
+    /// For another register map.
+    pub const MAP_VERSION: u32 = 5;
+    /// Below the fuses' security version.
+    pub const SECURITY_VERSION: u32 = 6;
+    /// Signed by a key that the card does not know.
+    pub const UNKNOWN_KEY: u32 = 7;
+    /// Signed by a key that is revoked.
+    pub const REVOKED_KEY: u32 = 8;
+    /// The key's certificate is not in order.
+    pub const CERTIFICATE: u32 = 9;
+    /// The signature is wrong.
+    pub const SIGNATURE: u32 = 10;
+    /// It ends early.
+    pub const TRUNCATED: u32 = 11;
+    /// The digest is wrong.
+    pub const DIGEST: u32 = 12;
+    /// It failed its trial.
+    pub const FAILED: u32 = 13;
+    /// The flash cannot be read.
+    pub const FLASH: u32 = 14;
+}
+
+/// Why a certificate is refused.
+pub mod key_refusals {
+    /// Not a certificate, or one that is not in order.
+    pub const CERTIFICATE: u32 = 1;
+    /// For another board.
+    pub const BOARD: u32 = 2;
+    /// Its generation is revoked.
+    pub const REVOKED: u32 = 3;
+    /// The root key did not sign it.
+    pub const SIGNATURE: u32 = 4;
+    /// A key of this generation or a later one is there already.
+    pub const GENERATION: u32 = 5;
+    /// It would take the key away that slot A's firmware was signed with; slot B's: one more.
+    pub const KEY_IN_USE: u32 = 6;
 }
 
 impl Status {
@@ -160,6 +241,14 @@ impl Status {
             Missing,
             InUse,
             BusError,
+            NoFlash,
+            PackageRefused,
+            OutOfOrder,
+            NotConfirmed,
+            NotFromFlash,
+            KeyRefused,
+            FlashFailed,
+            FuseFailed,
         ]
         .into_iter()
         .find(|s| *s as u16 == code)
@@ -407,4 +496,81 @@ pub struct ControlCounters {
     pub rdma_cm_dropped: U32,
     /// RoCE packets for no queue pair of a data core, and not for the connection manager at an address of the port either.
     pub rdma_strays: U32,
+}
+
+/// "No slot" in [`FlashInfo`].
+pub const NO_SLOT: u8 = 0xFF;
+
+/// The firmware in the card's flash.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FlashInfo {
+    /// Slot of the running firmware (0 or 1), or [`NO_SLOT`]: the host loaded it.
+    pub running: u8,
+    /// Slot of the confirmed firmware, or [`NO_SLOT`].
+    pub active: u8,
+    /// Slot of the firmware that is to be tried, or is on trial, or [`NO_SLOT`].
+    pub trial: u8,
+    /// Times that it was started.
+    pub attempts: u8,
+    /// Bit per slot: its firmware failed its trial.
+    pub failed: u8,
+    /// Slot that a download goes to.
+    pub target: u8,
+    /// Download: 0 none, 1 under way, 2 verified.
+    pub download: u8,
+    /// Zero.
+    pub reserved0: u8,
+    /// Where the next piece begins, while a download is under way.
+    pub next: U32,
+    /// Bytes of the package.
+    pub len: U32,
+    /// This board.
+    pub board: U32,
+    /// The hardware's register map.
+    pub map_version: U32,
+    /// Least security version that the fuses allow.
+    pub security_version: U32,
+    /// Least generation of signing keys that the fuses allow.
+    pub key_generation: U32,
+    /// Why the boot program refused each slot at the last start, one of [`refusals`]; 0: it did not, or did not look.
+    pub refused: [u8; 2],
+    /// Zero.
+    pub reserved1: [u8; 2],
+    /// Identifier of the root key.
+    pub root_key: [u8; 8],
+    /// The slots.
+    pub slots: [FlashSlot; 2],
+    /// The certified keys.
+    pub keys: [FlashKey; 2],
+}
+
+/// What the header in a slot says. Whether the package is whole is found out when it is started or verified.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FlashSlot {
+    /// 0: the rest means something; else one of [`refusals`].
+    pub state: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Major, minor, patch.
+    pub version: [U16; 3],
+    /// Security version.
+    pub security_version: U32,
+    /// Bytes of the package.
+    pub len: U32,
+    /// Key that signed.
+    pub key_id: [u8; 8],
+    /// Name of the build, zero padded.
+    pub label: [u8; 32],
+}
+
+/// A key slot.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FlashKey {
+    /// 0: none.
+    pub generation: U32,
+    /// Identifier.
+    pub key_id: [u8; 8],
 }

@@ -25,6 +25,9 @@
 /* RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets. */
 #define SLUICE_BAR0_FEATURES_ROCE_SHIFT 4
 #define SLUICE_BAR0_FEATURES_ROCE_MASK 0x10u
+/* Serial flash, boot program and fuses. */
+#define SLUICE_BAR0_FEATURES_FLASH_SHIFT 5
+#define SLUICE_BAR0_FEATURES_FLASH_MASK 0x20u
 /* Numbers */
 #define SLUICE_BAR0_NUMBERS 0x10u
 /* Cores, the control core included. */
@@ -51,6 +54,12 @@
 /* Write 1: this block goes back to its reset values, run and counters included. */
 #define SLUICE_BAR0_CTRL_SOFT_RESET_SHIFT 1
 #define SLUICE_BAR0_CTRL_SOFT_RESET_MASK 0x2u
+/* 1: core 0 runs the boot program, all others are held. The program ends by clearing this bit, and sets run if it has started a slot. Set by power-on if the board straps it so, and as reboot says. */
+#define SLUICE_BAR0_CTRL_BOOT_SHIFT 2
+#define SLUICE_BAR0_CTRL_BOOT_MASK 0x4u
+/* 1: when a core's watchdog expires, boot is set. */
+#define SLUICE_BAR0_CTRL_REBOOT_SHIFT 3
+#define SLUICE_BAR0_CTRL_REBOOT_MASK 0x8u
 /* Firmware status */
 #define SLUICE_BAR0_FW_STATUS 0x24u
 /* Load address */
@@ -69,6 +78,20 @@
 #define SLUICE_BAR0_IRQ_VECTOR_MASK 0x1fu
 /* Load cores */
 #define SLUICE_BAR0_LOAD_CORES 0x38u
+/* Boot status. Written by the boot program: where the running firmware comes from. */
+#define SLUICE_BAR0_BOOT_STATUS 0x3cu
+/* 0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good. */
+#define SLUICE_BAR0_BOOT_STATUS_SOURCE_SHIFT 0
+#define SLUICE_BAR0_BOOT_STATUS_SOURCE_MASK 0x3u
+/* The firmware is on trial. */
+#define SLUICE_BAR0_BOOT_STATUS_TRIAL_SHIFT 2
+#define SLUICE_BAR0_BOOT_STATUS_TRIAL_MASK 0x4u
+/* Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at. */
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_A_SHIFT 8
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_A_MASK 0xff00u
+/* Why slot B was refused. */
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_B_SHIFT 16
+#define SLUICE_BAR0_BOOT_STATUS_REFUSED_B_MASK 0xff0000u
 /* Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0. */
 #define SLUICE_BAR0_SQ_BASE_LO 0x40u
 /* Submission queue, high. Bits 63:32. */
@@ -118,6 +141,58 @@
 #define SLUICE_BAR0_CORE_SELECT_COUNTER_MASK 0xf00u
 /* Core window, value */
 #define SLUICE_BAR0_CORE_VALUE 0x84u
+/* Flash clock */
+#define SLUICE_BAR0_FLASH_CLOCK 0xa0u
+/* The clock's halves take divider + 1 clocks each. */
+#define SLUICE_BAR0_FLASH_CLOCK_DIVIDER_SHIFT 0
+#define SLUICE_BAR0_FLASH_CLOCK_DIVIDER_MASK 0xffu
+/* Flash transfer. Writing starts a transfer between the flash and FLASH_BUFFER, from its first byte on. Ignored while one is under way. */
+#define SLUICE_BAR0_FLASH_TRANSFER 0xa4u
+/* Bytes, 1 to 256; 0: the chip is deselected, nothing else. */
+#define SLUICE_BAR0_FLASH_TRANSFER_COUNT_SHIFT 0
+#define SLUICE_BAR0_FLASH_TRANSFER_COUNT_MASK 0x1ffu
+/* The buffer's bytes are sent. */
+#define SLUICE_BAR0_FLASH_TRANSFER_SEND_SHIFT 9
+#define SLUICE_BAR0_FLASH_TRANSFER_SEND_MASK 0x200u
+/* The buffer's bytes are replaced by those received. */
+#define SLUICE_BAR0_FLASH_TRANSFER_RECEIVE_SHIFT 10
+#define SLUICE_BAR0_FLASH_TRANSFER_RECEIVE_MASK 0x400u
+/* Four bits a clock on IO3:0 rather than one; either send or receive. */
+#define SLUICE_BAR0_FLASH_TRANSFER_QUAD_SHIFT 11
+#define SLUICE_BAR0_FLASH_TRANSFER_QUAD_MASK 0x800u
+/* The chip stays selected afterwards: the next transfer goes on with the same command. */
+#define SLUICE_BAR0_FLASH_TRANSFER_HOLD_SHIFT 12
+#define SLUICE_BAR0_FLASH_TRANSFER_HOLD_MASK 0x1000u
+/* Flash status */
+#define SLUICE_BAR0_FLASH_STATUS 0xa8u
+/* A transfer is under way, or the chip has not been deselected for long enough. */
+#define SLUICE_BAR0_FLASH_STATUS_BUSY_SHIFT 0
+#define SLUICE_BAR0_FLASH_STATUS_BUSY_MASK 0x1u
+/* The chip is selected. */
+#define SLUICE_BAR0_FLASH_STATUS_SELECTED_SHIFT 1
+#define SLUICE_BAR0_FLASH_STATUS_SELECTED_MASK 0x2u
+/* Board */
+#define SLUICE_BAR0_BOARD 0xb0u
+/* Fuses */
+#define SLUICE_BAR0_FUSES 0xb4u
+/* Packages of a lower security version are not started. */
+#define SLUICE_BAR0_FUSES_SECURITY_VERSION_SHIFT 0
+#define SLUICE_BAR0_FUSES_SECURITY_VERSION_MASK 0xffu
+/* Signing keys of a lower generation are not accepted. */
+#define SLUICE_BAR0_FUSES_KEY_GENERATION_SHIFT 8
+#define SLUICE_BAR0_FUSES_KEY_GENERATION_MASK 0xff00u
+/* Burn fuses */
+#define SLUICE_BAR0_FUSE_BURN 0xb8u
+/* Write 1: the security version is raised by one, for good. */
+#define SLUICE_BAR0_FUSE_BURN_SECURITY_VERSION_SHIFT 0
+#define SLUICE_BAR0_FUSE_BURN_SECURITY_VERSION_MASK 0x1u
+/* Write 1: the key generation is raised by one, for good. */
+#define SLUICE_BAR0_FUSE_BURN_KEY_GENERATION_SHIFT 1
+#define SLUICE_BAR0_FUSE_BURN_KEY_GENERATION_MASK 0x2u
+/* Root key word */
+#define SLUICE_BAR0_ROOT_KEY_WORD 0xc0u
+#define SLUICE_BAR0_ROOT_KEY_WORD_COUNT 8u
+#define SLUICE_BAR0_ROOT_KEY_WORD_STRIDE 0x4u
 /* Frames received. Frames delivered to a core. */
 #define SLUICE_BAR0_RX_FRAMES 0x100u
 /* Frames sent */
@@ -190,6 +265,10 @@
 #define SLUICE_BAR0_DOORBELL_SLOT_HI 0x404u
 #define SLUICE_BAR0_DOORBELL_SLOT_HI_COUNT 64u
 #define SLUICE_BAR0_DOORBELL_SLOT_HI_STRIDE 0x8u
+/* Flash buffer word */
+#define SLUICE_BAR0_FLASH_BUFFER_WORD 0x600u
+#define SLUICE_BAR0_FLASH_BUFFER_WORD_COUNT 64u
+#define SLUICE_BAR0_FLASH_BUFFER_WORD_STRIDE 0x4u
 /* Message address */
 #define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO 0x8000u
 #define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO_COUNT 32u

@@ -83,6 +83,7 @@ module sluice_bar0 (
         logic WATCHDOG;
         logic IRQ;
         logic LOAD_CORES;
+        logic BOOT_STATUS;
         logic SQ_BASE_LO;
         logic SQ_BASE_HI;
         logic CQ_BASE_LO;
@@ -97,6 +98,13 @@ module sluice_bar0 (
         logic MTU;
         logic CORE_SELECT;
         logic CORE_VALUE;
+        logic FLASH_CLOCK;
+        logic FLASH_TRANSFER;
+        logic FLASH_STATUS;
+        logic BOARD;
+        logic FUSES;
+        logic FUSE_BURN;
+        logic ROOT_KEY;
         logic RX_FRAMES;
         logic TX_FRAMES;
         logic MOVES;
@@ -126,6 +134,7 @@ module sluice_bar0 (
         logic DROP_ICRC;
         logic STEER;
         logic DOORBELL;
+        logic FLASH_BUFFER;
         logic MSIX;
         logic MSIX_PENDING;
     } decoded_reg_strb_t;
@@ -160,6 +169,7 @@ module sluice_bar0 (
         decoded_reg_strb.WATCHDOG = cpuif_req_masked & (cpuif_addr == 16'h30);
         decoded_reg_strb.IRQ = cpuif_req_masked & (cpuif_addr == 16'h34) & cpuif_req_is_wr;
         decoded_reg_strb.LOAD_CORES = cpuif_req_masked & (cpuif_addr == 16'h38);
+        decoded_reg_strb.BOOT_STATUS = cpuif_req_masked & (cpuif_addr == 16'h3c);
         decoded_reg_strb.SQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h40);
         decoded_reg_strb.SQ_BASE_HI = cpuif_req_masked & (cpuif_addr == 16'h44);
         decoded_reg_strb.CQ_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h48);
@@ -174,6 +184,15 @@ module sluice_bar0 (
         decoded_reg_strb.MTU = cpuif_req_masked & (cpuif_addr == 16'h78);
         decoded_reg_strb.CORE_SELECT = cpuif_req_masked & (cpuif_addr == 16'h80);
         decoded_reg_strb.CORE_VALUE = cpuif_req_masked & (cpuif_addr == 16'h84) & !cpuif_req_is_wr;
+        decoded_reg_strb.FLASH_CLOCK = cpuif_req_masked & (cpuif_addr == 16'ha0);
+        decoded_reg_strb.FLASH_TRANSFER = cpuif_req_masked & (cpuif_addr == 16'ha4);
+        decoded_reg_strb.FLASH_STATUS = cpuif_req_masked & (cpuif_addr == 16'ha8) & !cpuif_req_is_wr;
+        decoded_reg_strb.BOARD = cpuif_req_masked & (cpuif_addr == 16'hb0) & !cpuif_req_is_wr;
+        decoded_reg_strb.FUSES = cpuif_req_masked & (cpuif_addr == 16'hb4) & !cpuif_req_is_wr;
+        decoded_reg_strb.FUSE_BURN = cpuif_req_masked & (cpuif_addr == 16'hb8) & cpuif_req_is_wr;
+        decoded_reg_strb.ROOT_KEY = cpuif_req_masked & (cpuif_addr >= 16'hc0) & (cpuif_addr <= 16'hc0 + 16'h1f);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'hc0) & (cpuif_addr <= 16'hc0 + 16'h1f);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'hc0) & (cpuif_addr <= 16'hc0 + 16'h1f);
         decoded_reg_strb.RX_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h100) & !cpuif_req_is_wr;
         decoded_reg_strb.TX_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h104) & !cpuif_req_is_wr;
         decoded_reg_strb.MOVES = cpuif_req_masked & (cpuif_addr == 16'h108) & !cpuif_req_is_wr;
@@ -210,6 +229,9 @@ module sluice_bar0 (
         decoded_reg_strb.DOORBELL = cpuif_req_masked & (cpuif_addr >= 16'h400) & (cpuif_addr <= 16'h400 + 16'h1ff);
         is_external |= cpuif_req_masked & (cpuif_addr >= 16'h400) & (cpuif_addr <= 16'h400 + 16'h1ff);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h400) & (cpuif_addr <= 16'h400 + 16'h1ff);
+        decoded_reg_strb.FLASH_BUFFER = cpuif_req_masked & (cpuif_addr >= 16'h600) & (cpuif_addr <= 16'h600 + 16'hff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h600) & (cpuif_addr <= 16'h600 + 16'hff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h600) & (cpuif_addr <= 16'h600 + 16'hff);
         decoded_reg_strb.MSIX = cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1ff);
         is_external |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1ff);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1ff);
@@ -254,6 +276,14 @@ module sluice_bar0 (
                 logic next;
                 logic load_next;
             } soft_reset;
+            struct {
+                logic next;
+                logic load_next;
+            } boot;
+            struct {
+                logic next;
+                logic load_next;
+            } reboot;
         } CTRL;
         struct {
             struct {
@@ -291,6 +321,24 @@ module sluice_bar0 (
                 logic load_next;
             } cores;
         } LOAD_CORES;
+        struct {
+            struct {
+                logic [1:0] next;
+                logic load_next;
+            } source;
+            struct {
+                logic next;
+                logic load_next;
+            } trial;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } refused_a;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } refused_b;
+        } BOOT_STATUS;
         struct {
             struct {
                 logic [31:0] next;
@@ -373,6 +421,44 @@ module sluice_bar0 (
                 logic load_next;
             } counter;
         } CORE_SELECT;
+        struct {
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } divider;
+        } FLASH_CLOCK;
+        struct {
+            struct {
+                logic [8:0] next;
+                logic load_next;
+            } count;
+            struct {
+                logic next;
+                logic load_next;
+            } send;
+            struct {
+                logic next;
+                logic load_next;
+            } receive;
+            struct {
+                logic next;
+                logic load_next;
+            } quad;
+            struct {
+                logic next;
+                logic load_next;
+            } hold;
+        } FLASH_TRANSFER;
+        struct {
+            struct {
+                logic next;
+                logic load_next;
+            } security_version;
+            struct {
+                logic next;
+                logic load_next;
+            } key_generation;
+        } FUSE_BURN;
         struct {
             struct {
                 logic [31:0] next;
@@ -592,6 +678,12 @@ module sluice_bar0 (
             struct {
                 logic value;
             } soft_reset;
+            struct {
+                logic value;
+            } boot;
+            struct {
+                logic value;
+            } reboot;
         } CTRL;
         struct {
             struct {
@@ -623,6 +715,20 @@ module sluice_bar0 (
                 logic [31:0] value;
             } cores;
         } LOAD_CORES;
+        struct {
+            struct {
+                logic [1:0] value;
+            } source;
+            struct {
+                logic value;
+            } trial;
+            struct {
+                logic [7:0] value;
+            } refused_a;
+            struct {
+                logic [7:0] value;
+            } refused_b;
+        } BOOT_STATUS;
         struct {
             struct {
                 logic [31:0] value;
@@ -691,6 +797,36 @@ module sluice_bar0 (
                 logic [3:0] value;
             } counter;
         } CORE_SELECT;
+        struct {
+            struct {
+                logic [7:0] value;
+            } divider;
+        } FLASH_CLOCK;
+        struct {
+            struct {
+                logic [8:0] value;
+            } count;
+            struct {
+                logic value;
+            } send;
+            struct {
+                logic value;
+            } receive;
+            struct {
+                logic value;
+            } quad;
+            struct {
+                logic value;
+            } hold;
+        } FLASH_TRANSFER;
+        struct {
+            struct {
+                logic value;
+            } security_version;
+            struct {
+                logic value;
+            } key_generation;
+        } FUSE_BURN;
         struct {
             struct {
                 logic [31:0] value;
@@ -873,6 +1009,55 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.CTRL.soft_reset.value = field_storage.CTRL.soft_reset.value;
+    // Field: sluice_bar0.CTRL.boot
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.CTRL.boot.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.CTRL.boot.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            load_next_c = '1;
+        end else if(hwif_in.CTRL.boot.we) begin // HW Write - we
+            next_c = hwif_in.CTRL.boot.next;
+            load_next_c = '1;
+        end
+        field_combo.CTRL.boot.next = next_c;
+        field_combo.CTRL.boot.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.CTRL.boot.value <= 1'h0;
+        end else begin
+            if(field_combo.CTRL.boot.load_next) begin
+                field_storage.CTRL.boot.value <= field_combo.CTRL.boot.next;
+            end
+        end
+    end
+    assign hwif_out.CTRL.boot.value = field_storage.CTRL.boot.value;
+    // Field: sluice_bar0.CTRL.reboot
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.CTRL.reboot.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.CTRL.reboot.value & ~decoded_wr_biten[3:3]) | (decoded_wr_data[3:3] & decoded_wr_biten[3:3]);
+            load_next_c = '1;
+        end
+        field_combo.CTRL.reboot.next = next_c;
+        field_combo.CTRL.reboot.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.CTRL.reboot.value <= 1'h0;
+        end else begin
+            if(field_combo.CTRL.reboot.load_next) begin
+                field_storage.CTRL.reboot.value <= field_combo.CTRL.reboot.next;
+            end
+        end
+    end
+    assign hwif_out.CTRL.reboot.value = field_storage.CTRL.reboot.value;
     // Field: sluice_bar0.FW_STATUS.status
     always_comb begin
         automatic logic [31:0] next_c;
@@ -1024,6 +1209,98 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.LOAD_CORES.cores.value = field_storage.LOAD_CORES.cores.value;
+    // Field: sluice_bar0.BOOT_STATUS.source
+    always_comb begin
+        automatic logic [1:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.source.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.source.value & ~decoded_wr_biten[1:0]) | (decoded_wr_data[1:0] & decoded_wr_biten[1:0]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.source.next = next_c;
+        field_combo.BOOT_STATUS.source.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.source.value <= 2'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.source.load_next) begin
+                field_storage.BOOT_STATUS.source.value <= field_combo.BOOT_STATUS.source.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.source.value = field_storage.BOOT_STATUS.source.value;
+    // Field: sluice_bar0.BOOT_STATUS.trial
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.trial.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.trial.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.trial.next = next_c;
+        field_combo.BOOT_STATUS.trial.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.trial.value <= 1'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.trial.load_next) begin
+                field_storage.BOOT_STATUS.trial.value <= field_combo.BOOT_STATUS.trial.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.trial.value = field_storage.BOOT_STATUS.trial.value;
+    // Field: sluice_bar0.BOOT_STATUS.refused_a
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.refused_a.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.refused_a.value & ~decoded_wr_biten[15:8]) | (decoded_wr_data[15:8] & decoded_wr_biten[15:8]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.refused_a.next = next_c;
+        field_combo.BOOT_STATUS.refused_a.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.refused_a.value <= 8'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.refused_a.load_next) begin
+                field_storage.BOOT_STATUS.refused_a.value <= field_combo.BOOT_STATUS.refused_a.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.refused_a.value = field_storage.BOOT_STATUS.refused_a.value;
+    // Field: sluice_bar0.BOOT_STATUS.refused_b
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.BOOT_STATUS.refused_b.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.BOOT_STATUS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.BOOT_STATUS.refused_b.value & ~decoded_wr_biten[23:16]) | (decoded_wr_data[23:16] & decoded_wr_biten[23:16]);
+            load_next_c = '1;
+        end
+        field_combo.BOOT_STATUS.refused_b.next = next_c;
+        field_combo.BOOT_STATUS.refused_b.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.BOOT_STATUS.refused_b.value <= 8'h0;
+        end else begin
+            if(field_combo.BOOT_STATUS.refused_b.load_next) begin
+                field_storage.BOOT_STATUS.refused_b.value <= field_combo.BOOT_STATUS.refused_b.next;
+            end
+        end
+    end
+    assign hwif_out.BOOT_STATUS.refused_b.value = field_storage.BOOT_STATUS.refused_b.value;
     // Field: sluice_bar0.SQ_BASE_LO.value
     always_comb begin
         automatic logic [31:0] next_c;
@@ -1349,6 +1626,203 @@ module sluice_bar0 (
         end
     end
     assign hwif_out.CORE_SELECT.counter.value = field_storage.CORE_SELECT.counter.value;
+    // Field: sluice_bar0.FLASH_CLOCK.divider
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FLASH_CLOCK.divider.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FLASH_CLOCK && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FLASH_CLOCK.divider.value & ~decoded_wr_biten[7:0]) | (decoded_wr_data[7:0] & decoded_wr_biten[7:0]);
+            load_next_c = '1;
+        end
+        field_combo.FLASH_CLOCK.divider.next = next_c;
+        field_combo.FLASH_CLOCK.divider.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FLASH_CLOCK.divider.value <= 8'h1;
+        end else begin
+            if(field_combo.FLASH_CLOCK.divider.load_next) begin
+                field_storage.FLASH_CLOCK.divider.value <= field_combo.FLASH_CLOCK.divider.next;
+            end
+        end
+    end
+    assign hwif_out.FLASH_CLOCK.divider.value = field_storage.FLASH_CLOCK.divider.value;
+    // Field: sluice_bar0.FLASH_TRANSFER.count
+    always_comb begin
+        automatic logic [8:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FLASH_TRANSFER.count.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FLASH_TRANSFER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FLASH_TRANSFER.count.value & ~decoded_wr_biten[8:0]) | (decoded_wr_data[8:0] & decoded_wr_biten[8:0]);
+            load_next_c = '1;
+        end
+        field_combo.FLASH_TRANSFER.count.next = next_c;
+        field_combo.FLASH_TRANSFER.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FLASH_TRANSFER.count.value <= 9'h0;
+        end else begin
+            if(field_combo.FLASH_TRANSFER.count.load_next) begin
+                field_storage.FLASH_TRANSFER.count.value <= field_combo.FLASH_TRANSFER.count.next;
+            end
+        end
+    end
+    assign hwif_out.FLASH_TRANSFER.count.value = field_storage.FLASH_TRANSFER.count.value;
+    assign hwif_out.FLASH_TRANSFER.count.swmod = decoded_reg_strb.FLASH_TRANSFER && decoded_req_is_wr && |(decoded_wr_biten[8:0]);
+    // Field: sluice_bar0.FLASH_TRANSFER.send
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FLASH_TRANSFER.send.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FLASH_TRANSFER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FLASH_TRANSFER.send.value & ~decoded_wr_biten[9:9]) | (decoded_wr_data[9:9] & decoded_wr_biten[9:9]);
+            load_next_c = '1;
+        end
+        field_combo.FLASH_TRANSFER.send.next = next_c;
+        field_combo.FLASH_TRANSFER.send.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FLASH_TRANSFER.send.value <= 1'h0;
+        end else begin
+            if(field_combo.FLASH_TRANSFER.send.load_next) begin
+                field_storage.FLASH_TRANSFER.send.value <= field_combo.FLASH_TRANSFER.send.next;
+            end
+        end
+    end
+    assign hwif_out.FLASH_TRANSFER.send.value = field_storage.FLASH_TRANSFER.send.value;
+    // Field: sluice_bar0.FLASH_TRANSFER.receive
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FLASH_TRANSFER.receive.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FLASH_TRANSFER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FLASH_TRANSFER.receive.value & ~decoded_wr_biten[10:10]) | (decoded_wr_data[10:10] & decoded_wr_biten[10:10]);
+            load_next_c = '1;
+        end
+        field_combo.FLASH_TRANSFER.receive.next = next_c;
+        field_combo.FLASH_TRANSFER.receive.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FLASH_TRANSFER.receive.value <= 1'h0;
+        end else begin
+            if(field_combo.FLASH_TRANSFER.receive.load_next) begin
+                field_storage.FLASH_TRANSFER.receive.value <= field_combo.FLASH_TRANSFER.receive.next;
+            end
+        end
+    end
+    assign hwif_out.FLASH_TRANSFER.receive.value = field_storage.FLASH_TRANSFER.receive.value;
+    // Field: sluice_bar0.FLASH_TRANSFER.quad
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FLASH_TRANSFER.quad.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FLASH_TRANSFER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FLASH_TRANSFER.quad.value & ~decoded_wr_biten[11:11]) | (decoded_wr_data[11:11] & decoded_wr_biten[11:11]);
+            load_next_c = '1;
+        end
+        field_combo.FLASH_TRANSFER.quad.next = next_c;
+        field_combo.FLASH_TRANSFER.quad.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FLASH_TRANSFER.quad.value <= 1'h0;
+        end else begin
+            if(field_combo.FLASH_TRANSFER.quad.load_next) begin
+                field_storage.FLASH_TRANSFER.quad.value <= field_combo.FLASH_TRANSFER.quad.next;
+            end
+        end
+    end
+    assign hwif_out.FLASH_TRANSFER.quad.value = field_storage.FLASH_TRANSFER.quad.value;
+    // Field: sluice_bar0.FLASH_TRANSFER.hold
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FLASH_TRANSFER.hold.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FLASH_TRANSFER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FLASH_TRANSFER.hold.value & ~decoded_wr_biten[12:12]) | (decoded_wr_data[12:12] & decoded_wr_biten[12:12]);
+            load_next_c = '1;
+        end
+        field_combo.FLASH_TRANSFER.hold.next = next_c;
+        field_combo.FLASH_TRANSFER.hold.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FLASH_TRANSFER.hold.value <= 1'h0;
+        end else begin
+            if(field_combo.FLASH_TRANSFER.hold.load_next) begin
+                field_storage.FLASH_TRANSFER.hold.value <= field_combo.FLASH_TRANSFER.hold.next;
+            end
+        end
+    end
+    assign hwif_out.FLASH_TRANSFER.hold.value = field_storage.FLASH_TRANSFER.hold.value;
+    // Field: sluice_bar0.FUSE_BURN.security_version
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FUSE_BURN.security_version.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FUSE_BURN && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FUSE_BURN.security_version.value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            load_next_c = '1;
+        end else begin // singlepulse clears back to 0
+            next_c = '0;
+            load_next_c = '1;
+        end
+        field_combo.FUSE_BURN.security_version.next = next_c;
+        field_combo.FUSE_BURN.security_version.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FUSE_BURN.security_version.value <= 1'h0;
+        end else begin
+            if(field_combo.FUSE_BURN.security_version.load_next) begin
+                field_storage.FUSE_BURN.security_version.value <= field_combo.FUSE_BURN.security_version.next;
+            end
+        end
+    end
+    assign hwif_out.FUSE_BURN.security_version.value = field_storage.FUSE_BURN.security_version.value;
+    // Field: sluice_bar0.FUSE_BURN.key_generation
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FUSE_BURN.key_generation.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FUSE_BURN && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FUSE_BURN.key_generation.value & ~decoded_wr_biten[1:1]) | (decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
+            load_next_c = '1;
+        end else begin // singlepulse clears back to 0
+            next_c = '0;
+            load_next_c = '1;
+        end
+        field_combo.FUSE_BURN.key_generation.next = next_c;
+        field_combo.FUSE_BURN.key_generation.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.FUSE_BURN.key_generation.value <= 1'h0;
+        end else begin
+            if(field_combo.FUSE_BURN.key_generation.load_next) begin
+                field_storage.FUSE_BURN.key_generation.value <= field_combo.FUSE_BURN.key_generation.next;
+            end
+        end
+    end
+    assign hwif_out.FUSE_BURN.key_generation.value = field_storage.FUSE_BURN.key_generation.value;
+    // External region: sluice_bar0.ROOT_KEY
+    assign hwif_out.ROOT_KEY.req = decoded_reg_strb.ROOT_KEY;
+    assign hwif_out.ROOT_KEY.addr = decoded_addr[4:0];
+    assign hwif_out.ROOT_KEY.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.ROOT_KEY.wr_data = decoded_wr_data;
+    assign hwif_out.ROOT_KEY.wr_biten = decoded_wr_biten;
     // Field: sluice_bar0.RX_FRAMES.count
     always_comb begin
         automatic logic [31:0] next_c;
@@ -2063,6 +2537,12 @@ module sluice_bar0 (
     assign hwif_out.DOORBELL.req_is_wr = decoded_req_is_wr;
     assign hwif_out.DOORBELL.wr_data = decoded_wr_data;
     assign hwif_out.DOORBELL.wr_biten = decoded_wr_biten;
+    // External region: sluice_bar0.FLASH_BUFFER
+    assign hwif_out.FLASH_BUFFER.req = decoded_reg_strb.FLASH_BUFFER;
+    assign hwif_out.FLASH_BUFFER.addr = decoded_addr[7:0];
+    assign hwif_out.FLASH_BUFFER.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.FLASH_BUFFER.wr_data = decoded_wr_data;
+    assign hwif_out.FLASH_BUFFER.wr_biten = decoded_wr_biten;
     // External region: sluice_bar0.MSIX
     assign hwif_out.MSIX.req = decoded_reg_strb.MSIX;
     assign hwif_out.MSIX.addr = decoded_addr[8:0];
@@ -2108,8 +2588,10 @@ module sluice_bar0 (
     always_comb begin
         automatic logic wr_ack;
         wr_ack = '0;
+        wr_ack |= hwif_in.ROOT_KEY.wr_ack;
         wr_ack |= hwif_in.STEER.wr_ack;
         wr_ack |= hwif_in.DOORBELL.wr_ack;
+        wr_ack |= hwif_in.FLASH_BUFFER.wr_ack;
         wr_ack |= hwif_in.MSIX.wr_ack;
         external_wr_ack = wr_ack;
     end
@@ -2124,8 +2606,10 @@ module sluice_bar0 (
     always_comb begin
         automatic logic rd_ack;
         rd_ack = '0;
+        rd_ack |= hwif_in.ROOT_KEY.rd_ack;
         rd_ack |= hwif_in.STEER.rd_ack;
         rd_ack |= hwif_in.DOORBELL.rd_ack;
+        rd_ack |= hwif_in.FLASH_BUFFER.rd_ack;
         rd_ack |= hwif_in.MSIX.rd_ack;
         readback_external_rd_ack_c = rd_ack;
     end
@@ -2167,6 +2651,7 @@ module sluice_bar0 (
             readback_data_var[2] = 1'h1;
             readback_data_var[3] = 1'h1;
             readback_data_var[4] = 1'h1;
+            readback_data_var[5] = 1'h1;
         end
         if(rd_mux_addr == 16'h10) begin
             readback_data_var[7:0] = hwif_in.NUMBERS.cores.next;
@@ -2182,6 +2667,8 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h20) begin
             readback_data_var[0] = field_storage.CTRL.run.value;
+            readback_data_var[2] = field_storage.CTRL.boot.value;
+            readback_data_var[3] = field_storage.CTRL.reboot.value;
         end
         if(rd_mux_addr == 16'h24) begin
             readback_data_var[31:0] = field_storage.FW_STATUS.status.value;
@@ -2197,6 +2684,12 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h38) begin
             readback_data_var[31:0] = field_storage.LOAD_CORES.cores.value;
+        end
+        if(rd_mux_addr == 16'h3c) begin
+            readback_data_var[1:0] = field_storage.BOOT_STATUS.source.value;
+            readback_data_var[2] = field_storage.BOOT_STATUS.trial.value;
+            readback_data_var[15:8] = field_storage.BOOT_STATUS.refused_a.value;
+            readback_data_var[23:16] = field_storage.BOOT_STATUS.refused_b.value;
         end
         if(rd_mux_addr == 16'h40) begin
             readback_data_var[31:0] = field_storage.SQ_BASE_LO.value.value;
@@ -2240,6 +2733,30 @@ module sluice_bar0 (
         end
         if(rd_mux_addr == 16'h84) begin
             readback_data_var[31:0] = hwif_in.CORE_VALUE.value.next;
+        end
+        if(rd_mux_addr == 16'ha0) begin
+            readback_data_var[7:0] = field_storage.FLASH_CLOCK.divider.value;
+        end
+        if(rd_mux_addr == 16'ha4) begin
+            readback_data_var[8:0] = field_storage.FLASH_TRANSFER.count.value;
+            readback_data_var[9] = field_storage.FLASH_TRANSFER.send.value;
+            readback_data_var[10] = field_storage.FLASH_TRANSFER.receive.value;
+            readback_data_var[11] = field_storage.FLASH_TRANSFER.quad.value;
+            readback_data_var[12] = field_storage.FLASH_TRANSFER.hold.value;
+        end
+        if(rd_mux_addr == 16'ha8) begin
+            readback_data_var[0] = hwif_in.FLASH_STATUS.busy.next;
+            readback_data_var[1] = hwif_in.FLASH_STATUS.selected.next;
+        end
+        if(rd_mux_addr == 16'hb0) begin
+            readback_data_var[31:0] = hwif_in.BOARD.board.next;
+        end
+        if(rd_mux_addr == 16'hb4) begin
+            readback_data_var[7:0] = hwif_in.FUSES.security_version.next;
+            readback_data_var[15:8] = hwif_in.FUSES.key_generation.next;
+        end
+        if((rd_mux_addr >= 16'hc0) && (rd_mux_addr <= 16'hc0 + 16'h1f)) begin
+            readback_data_var = hwif_in.ROOT_KEY.rd_data;
         end
         if(rd_mux_addr == 16'h100) begin
             readback_data_var[31:0] = field_storage.RX_FRAMES.count.value;
@@ -2336,6 +2853,9 @@ module sluice_bar0 (
         end
         if((rd_mux_addr >= 16'h400) && (rd_mux_addr <= 16'h400 + 16'h1ff)) begin
             readback_data_var = hwif_in.DOORBELL.rd_data;
+        end
+        if((rd_mux_addr >= 16'h600) && (rd_mux_addr <= 16'h600 + 16'hff)) begin
+            readback_data_var = hwif_in.FLASH_BUFFER.rd_data;
         end
         if((rd_mux_addr >= 16'h8000) && (rd_mux_addr <= 16'h8000 + 16'h1ff)) begin
             readback_data_var = hwif_in.MSIX.rd_data;

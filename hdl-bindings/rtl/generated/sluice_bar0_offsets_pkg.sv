@@ -14,6 +14,7 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] WatchdogOffset = 16'h0030;  // Watchdog
   localparam logic [15:0] IrqOffset = 16'h0034;  // Raise interrupt
   localparam logic [15:0] LoadCoresOffset = 16'h0038;  // Load cores
+  localparam logic [15:0] BootStatusOffset = 16'h003c;  // Boot status
   localparam logic [15:0] SqBaseLoOffset = 16'h0040;  // Submission queue, low
   localparam logic [15:0] SqBaseHiOffset = 16'h0044;  // Submission queue, high
   localparam logic [15:0] CqBaseLoOffset = 16'h0048;  // Completion queue, low
@@ -28,6 +29,13 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] MtuOffset = 16'h0078;  // MTU
   localparam logic [15:0] CoreSelectOffset = 16'h0080;  // Core window, selection
   localparam logic [15:0] CoreValueOffset = 16'h0084;  // Core window, value
+  localparam logic [15:0] FlashClockOffset = 16'h00a0;  // Flash clock
+  localparam logic [15:0] FlashTransferOffset = 16'h00a4;  // Flash transfer
+  localparam logic [15:0] FlashStatusOffset = 16'h00a8;  // Flash status
+  localparam logic [15:0] BoardOffset = 16'h00b0;  // Board
+  localparam logic [15:0] FusesOffset = 16'h00b4;  // Fuses
+  localparam logic [15:0] FuseBurnOffset = 16'h00b8;  // Burn fuses
+  localparam logic [15:0] RootKeyWordOffset = 16'h00c0;  // Root key word
   localparam logic [15:0] RxFramesOffset = 16'h0100;  // Frames received
   localparam logic [15:0] TxFramesOffset = 16'h0104;  // Frames sent
   localparam logic [15:0] MovesOffset = 16'h0108;  // Moves
@@ -58,6 +66,7 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] SteerEntryOffset = 16'h0200;  // Steering entry
   localparam logic [15:0] DoorbellSlotLoOffset = 16'h0400;  // Bus address, low
   localparam logic [15:0] DoorbellSlotHiOffset = 16'h0404;  // Bus address, high
+  localparam logic [15:0] FlashBufferWordOffset = 16'h0600;  // Flash buffer word
   localparam logic [15:0] MsixEntryAddrLoOffset = 16'h8000;  // Message address
   localparam logic [15:0] MsixEntryAddrHiOffset = 16'h8004;  // Message upper address
   localparam logic [15:0] MsixEntryDataOffset = 16'h8008;  // Message data

@@ -56,6 +56,15 @@ package sluice_bar0_pkg;
     } sluice_bar0__PM_SIZE__in_t;
 
     typedef struct {
+        logic next;
+        logic we;
+    } sluice_bar0__CTRL__boot__in_t;
+
+    typedef struct {
+        sluice_bar0__CTRL__boot__in_t boot;
+    } sluice_bar0__CTRL__in_t;
+
+    typedef struct {
         logic hwclr;
     } sluice_bar0__FW_STATUS__status__in_t;
 
@@ -87,6 +96,46 @@ package sluice_bar0_pkg;
     typedef struct {
         sluice_bar0__CORE_VALUE__value__in_t value;
     } sluice_bar0__CORE_VALUE__in_t;
+
+    typedef struct {
+        logic next;
+    } sluice_bar0__FLASH_STATUS__busy__in_t;
+
+    typedef struct {
+        logic next;
+    } sluice_bar0__FLASH_STATUS__selected__in_t;
+
+    typedef struct {
+        sluice_bar0__FLASH_STATUS__busy__in_t busy;
+        sluice_bar0__FLASH_STATUS__selected__in_t selected;
+    } sluice_bar0__FLASH_STATUS__in_t;
+
+    typedef struct {
+        logic [31:0] next;
+    } sluice_bar0__BOARD__board__in_t;
+
+    typedef struct {
+        sluice_bar0__BOARD__board__in_t board;
+    } sluice_bar0__BOARD__in_t;
+
+    typedef struct {
+        logic [7:0] next;
+    } sluice_bar0__FUSES__security_version__in_t;
+
+    typedef struct {
+        logic [7:0] next;
+    } sluice_bar0__FUSES__key_generation__in_t;
+
+    typedef struct {
+        sluice_bar0__FUSES__security_version__in_t security_version;
+        sluice_bar0__FUSES__key_generation__in_t key_generation;
+    } sluice_bar0__FUSES__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } sluice_bar0__ROOT_KEY__in_t;
 
     typedef struct {
         logic incr;
@@ -323,6 +372,12 @@ package sluice_bar0_pkg;
         logic rd_ack;
         logic [31:0] rd_data;
         logic wr_ack;
+    } sluice_bar0__FLASH_BUFFER__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
     } sluice_bar0__MSIX__in_t;
 
     typedef struct {
@@ -338,10 +393,15 @@ package sluice_bar0_pkg;
         sluice_bar0__NUMBERS__in_t NUMBERS;
         sluice_bar0__TCM_SIZE__in_t TCM_SIZE;
         sluice_bar0__PM_SIZE__in_t PM_SIZE;
+        sluice_bar0__CTRL__in_t CTRL;
         sluice_bar0__FW_STATUS__in_t FW_STATUS;
         sluice_bar0__LOAD_ADDR__in_t LOAD_ADDR;
         sluice_bar0__WATCHDOG__in_t WATCHDOG;
         sluice_bar0__CORE_VALUE__in_t CORE_VALUE;
+        sluice_bar0__FLASH_STATUS__in_t FLASH_STATUS;
+        sluice_bar0__BOARD__in_t BOARD;
+        sluice_bar0__FUSES__in_t FUSES;
+        sluice_bar0__ROOT_KEY__in_t ROOT_KEY;
         sluice_bar0__RX_FRAMES__in_t RX_FRAMES;
         sluice_bar0__TX_FRAMES__in_t TX_FRAMES;
         sluice_bar0__MOVES__in_t MOVES;
@@ -371,6 +431,7 @@ package sluice_bar0_pkg;
         sluice_bar0__DROP_ICRC__in_t DROP_ICRC;
         sluice_bar0__STEER__in_t STEER;
         sluice_bar0__DOORBELL__in_t DOORBELL;
+        sluice_bar0__FLASH_BUFFER__in_t FLASH_BUFFER;
         sluice_bar0__MSIX__in_t MSIX;
         sluice_bar0__MSIX_PENDING__in_t MSIX_PENDING;
     } sluice_bar0__in_t;
@@ -384,8 +445,18 @@ package sluice_bar0_pkg;
     } sluice_bar0__CTRL__soft_reset__out_t;
 
     typedef struct {
+        logic value;
+    } sluice_bar0__CTRL__boot__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__CTRL__reboot__out_t;
+
+    typedef struct {
         sluice_bar0__CTRL__run__out_t run;
         sluice_bar0__CTRL__soft_reset__out_t soft_reset;
+        sluice_bar0__CTRL__boot__out_t boot;
+        sluice_bar0__CTRL__reboot__out_t reboot;
     } sluice_bar0__CTRL__out_t;
 
     typedef struct {
@@ -438,6 +509,29 @@ package sluice_bar0_pkg;
     typedef struct {
         sluice_bar0__LOAD_CORES__cores__out_t cores;
     } sluice_bar0__LOAD_CORES__out_t;
+
+    typedef struct {
+        logic [1:0] value;
+    } sluice_bar0__BOOT_STATUS__source__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__BOOT_STATUS__trial__out_t;
+
+    typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__BOOT_STATUS__refused_a__out_t;
+
+    typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__BOOT_STATUS__refused_b__out_t;
+
+    typedef struct {
+        sluice_bar0__BOOT_STATUS__source__out_t source;
+        sluice_bar0__BOOT_STATUS__trial__out_t trial;
+        sluice_bar0__BOOT_STATUS__refused_a__out_t refused_a;
+        sluice_bar0__BOOT_STATUS__refused_b__out_t refused_b;
+    } sluice_bar0__BOOT_STATUS__out_t;
 
     typedef struct {
         logic [31:0] value;
@@ -552,6 +646,64 @@ package sluice_bar0_pkg;
     } sluice_bar0__CORE_SELECT__out_t;
 
     typedef struct {
+        logic [7:0] value;
+    } sluice_bar0__FLASH_CLOCK__divider__out_t;
+
+    typedef struct {
+        sluice_bar0__FLASH_CLOCK__divider__out_t divider;
+    } sluice_bar0__FLASH_CLOCK__out_t;
+
+    typedef struct {
+        logic [8:0] value;
+        logic swmod;
+    } sluice_bar0__FLASH_TRANSFER__count__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__FLASH_TRANSFER__send__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__FLASH_TRANSFER__receive__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__FLASH_TRANSFER__quad__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__FLASH_TRANSFER__hold__out_t;
+
+    typedef struct {
+        sluice_bar0__FLASH_TRANSFER__count__out_t count;
+        sluice_bar0__FLASH_TRANSFER__send__out_t send;
+        sluice_bar0__FLASH_TRANSFER__receive__out_t receive;
+        sluice_bar0__FLASH_TRANSFER__quad__out_t quad;
+        sluice_bar0__FLASH_TRANSFER__hold__out_t hold;
+    } sluice_bar0__FLASH_TRANSFER__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__FUSE_BURN__security_version__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__FUSE_BURN__key_generation__out_t;
+
+    typedef struct {
+        sluice_bar0__FUSE_BURN__security_version__out_t security_version;
+        sluice_bar0__FUSE_BURN__key_generation__out_t key_generation;
+    } sluice_bar0__FUSE_BURN__out_t;
+
+    typedef struct {
+        logic req;
+        logic [4:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } sluice_bar0__ROOT_KEY__out_t;
+
+    typedef struct {
         logic req;
         logic [8:0] addr;
         logic req_is_wr;
@@ -569,6 +721,14 @@ package sluice_bar0_pkg;
 
     typedef struct {
         logic req;
+        logic [7:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } sluice_bar0__FLASH_BUFFER__out_t;
+
+    typedef struct {
+        logic req;
         logic [8:0] addr;
         logic req_is_wr;
         logic [31:0] wr_data;
@@ -583,6 +743,7 @@ package sluice_bar0_pkg;
         sluice_bar0__WATCHDOG__out_t WATCHDOG;
         sluice_bar0__IRQ__out_t IRQ;
         sluice_bar0__LOAD_CORES__out_t LOAD_CORES;
+        sluice_bar0__BOOT_STATUS__out_t BOOT_STATUS;
         sluice_bar0__SQ_BASE_LO__out_t SQ_BASE_LO;
         sluice_bar0__SQ_BASE_HI__out_t SQ_BASE_HI;
         sluice_bar0__CQ_BASE_LO__out_t CQ_BASE_LO;
@@ -596,8 +757,13 @@ package sluice_bar0_pkg;
         sluice_bar0__MAC_HI__out_t MAC_HI;
         sluice_bar0__MTU__out_t MTU;
         sluice_bar0__CORE_SELECT__out_t CORE_SELECT;
+        sluice_bar0__FLASH_CLOCK__out_t FLASH_CLOCK;
+        sluice_bar0__FLASH_TRANSFER__out_t FLASH_TRANSFER;
+        sluice_bar0__FUSE_BURN__out_t FUSE_BURN;
+        sluice_bar0__ROOT_KEY__out_t ROOT_KEY;
         sluice_bar0__STEER__out_t STEER;
         sluice_bar0__DOORBELL__out_t DOORBELL;
+        sluice_bar0__FLASH_BUFFER__out_t FLASH_BUFFER;
         sluice_bar0__MSIX__out_t MSIX;
     } sluice_bar0__out_t;
 endpackage

@@ -23,6 +23,29 @@ static_assert(sizeof(Beat) == 40, "src/beat.rs has the same layout");
 enum Input { kRequest, kHostAnswer, kWireIn, kInputs };
 enum Output { kAnswer, kHostRequest, kWireOut, kOutputs };
 
+/// Pins of the serial flash as the card drives them; mirrors `Pins` in src/flash.rs.
+struct FlashPins {
+    bool selected;
+    bool clock;
+    uint8_t out;
+    uint8_t enable;
+    bool operator==(const FlashPins& o) const {
+        return selected == o.selected && clock == o.clock && out == o.out && enable == o.enable;
+    }
+};
+
+/// A flash chip: what it puts on IO3:0 after the pins have changed.
+using FlashChip = uint8_t (*)(void* chip, uint64_t clock, FlashPins pins);
+
+/// What board and fuses say; mirrors `Fuses` in src/flash.rs.
+struct Fuses {
+    uint32_t board;
+    uint32_t root_key[8];
+    uint8_t security_version;
+    uint8_t key_generation;
+    bool boot;
+};
+
 /// Clocks between frames on the wire: preamble, FCS and inter-frame gap are 24 bytes, a beat is 16.
 constexpr uint32_t kFrameGap = 2;
 /// Clocks of reset before clock 0.
@@ -45,6 +68,12 @@ public:
     std::array<std::deque<Beat>, kOutputs> out;
     uint64_t clock = 0;
     uint64_t fingerprint = 0xcbf29ce484222325;
+    Fuses fuses{};
+    /// The boot program; zeros behind its end.
+    std::vector<uint32_t> rom;
+    FlashChip flash = nullptr;
+    void* flash_chip = nullptr;
+
     /// Reads of host memory that have no answer yet.
     uint64_t host_reads = 0;
 
@@ -62,6 +91,21 @@ public:
     bool live() const { return live_; }
     uint64_t micros() const { return micros_; }
     uint32_t entropy() const { return static_cast<uint32_t>(entropy_ >> 32); }
+
+    /// IO3:0 as the chip drives them; pulled up without one.
+    uint8_t flash_in() const { return flash_in_; }
+    uint32_t rom_data() const { return rom_data_; }
+
+    void flash_pins(FlashPins pins) {
+        if (pins == flash_pins_) return;
+        flash_pins_ = pins;
+        if (flash) flash_in_ = flash(flash_chip, clock, pins);
+    }
+    void rom_address(uint32_t at) { rom_data_ = at < rom.size() ? rom[at] : 0; }
+    void burn(bool security_version, bool key_generation) {
+        if (security_version && fuses.security_version < 255) fuses.security_version++;
+        if (key_generation && fuses.key_generation < 255) fuses.key_generation++;
+    }
 
     void emit(Output which, Beat beat) {
         beat.at = clock;
@@ -90,4 +134,7 @@ private:
     uint64_t micros_ = 0;
     uint32_t gap_ = 0;
     bool live_ = false;
+    FlashPins flash_pins_{false, false, 0xf, 0};
+    uint8_t flash_in_ = 0xf;
+    uint32_t rom_data_ = 0;
 };

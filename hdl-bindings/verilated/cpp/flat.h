@@ -14,7 +14,8 @@ bool run_failed();
 template <class Top>
 class Flat final : public Card {
 public:
-    explicit Flat(uint64_t seed) : Card(seed) {
+    Flat(uint64_t seed, const Fuses& what) : Card(seed) {
+        fuses = what;
         context_.traceEverOn(true);
         top_ = std::make_unique<Top>(&context_, "top");
         top_->rst_ni = 0;

@@ -13,6 +13,13 @@ void drive(Model& m, const Card& card) {
     m.entropy_i = card.entropy();
     m.tx_ready_i = card.wire_ready();
     m.pcie_out_ready_i = 1;
+    m.flash_io_i = card.flash_in();
+    m.rom_data_i = card.rom_data();
+    m.strap_boot_i = card.fuses.boot;
+    m.board_i = card.fuses.board;
+    m.fuse_security_i = card.fuses.security_version;
+    m.fuse_keys_i = card.fuses.key_generation;
+    std::memcpy(&m.fuse_root_key_i[0], card.fuses.root_key, 32);
 
     const Beat* frame = card.offered(kWireIn);
     m.rx_valid_i = frame != nullptr;
@@ -64,13 +71,17 @@ uint64_t handshakes(const Model& m) {
 /// Something passes an outer port in this clock, or wants to.
 template <class Model>
 bool outer_activity(const Model& m) {
-    return m.rx_valid_i || m.pcie_in_valid_i || m.pcie_out_rvalid_i || m.tx_valid_o || m.pcie_in_rvalid_o || m.pcie_out_valid_o;
+    return m.rx_valid_i || m.pcie_in_valid_i || m.pcie_out_rvalid_i || m.tx_valid_o || m.pcie_in_rvalid_o || m.pcie_out_valid_o ||
+           !m.flash_cs_no;
 }
 
 /// What is transferred at the coming edge; the model has been evaluated with its inputs and the clock low.
 template <class Model>
 void sample(const Model& m, Card& card) {
     card.mix(handshakes(m));
+    card.flash_pins({!m.flash_cs_no, static_cast<bool>(m.flash_sck_o), m.flash_io_o, m.flash_io_oe_o});
+    card.rom_address(m.rom_addr_o);
+    card.burn(m.burn_security_o, m.burn_keys_o);
     if (m.rx_valid_i) card.in[kWireIn].pop_front();
     if (m.pcie_out_rvalid_i) {
         card.in[kHostAnswer].pop_front();

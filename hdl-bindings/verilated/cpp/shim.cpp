@@ -28,13 +28,13 @@ bool run_failed() { return failed; }
 
 extern "C" {
 
-Card* sluice_card_new(uint32_t data_cores, bool flat, uint64_t seed) {
+Card* sluice_card_new(uint32_t data_cores, bool flat, uint64_t seed, const Fuses* fuses) {
 #define NEW_SPLIT(n) \
-    if (!flat && data_cores == n) return new Split<Vsluice_uncore_##n, n + 1>(seed);
+    if (!flat && data_cores == n) return new Split<Vsluice_uncore_##n, n + 1>(seed, *fuses);
     SLUICE_FOR_EACH_DATA_CORES(NEW_SPLIT)
 #ifdef SLUICE_FLAT
 #define NEW_FLAT(n) \
-    if (flat && data_cores == n) return new Flat<Vsluice_top_##n>(seed);
+    if (flat && data_cores == n) return new Flat<Vsluice_top_##n>(seed, *fuses);
     SLUICE_FOR_EACH_DATA_CORES(NEW_FLAT)
 #endif
     return nullptr;
@@ -74,6 +74,12 @@ size_t sluice_card_profile(Card* card, uint32_t core, uint32_t* counts, size_t r
     std::fill(profile->begin(), profile->end(), 0);
     return count;
 }
+void sluice_card_flash(Card* card, FlashChip flash, void* chip) {
+    card->flash = flash;
+    card->flash_chip = chip;
+}
+void sluice_card_fuses(const Card* card, Fuses* fuses) { *fuses = card->fuses; }
+void sluice_card_rom(Card* card, const uint32_t* words, size_t count) { card->rom.assign(words, words + count); }
 const char* sluice_failure() { return failure.c_str(); }
 
 }  // extern "C"

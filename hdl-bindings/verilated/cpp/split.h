@@ -63,17 +63,19 @@ public:
     template <class Uncore>
     void take(const Uncore& u, int i) {
         Vsluice_tile& t = *model;
-        const bool event = u.run_o != t.run_i || u.load_valid_o[i] || u.bus_done_o[i] || u.bus_rvalid_o[i] || u.out_gnt_o[i] ||
+        const bool run = u.run_o || (i == 0 && u.boot_o);
+        const bool event = run != t.run_i || u.load_valid_o[i] || u.bus_done_o[i] || u.bus_rvalid_o[i] || u.out_gnt_o[i] ||
                            u.mail_refused_o[i] || u.sent_frame_o[i] || u.in_valid_o[i] || u.wake_o[i] || u.snooped_o[i] ||
                            u.host_event_o[i] || u.peek_o[i];
         if (u.sent_frame_o[i]) work.sent();
         if (u.in_valid_o[i]) work.delivered(u.in_kind_o);
-        if (!u.run_o) work = Work{};
+        if (!run) work = Work{};
         active = event || stale_ || !t.quiet_o;
         if (!active) return;
         // The clock after an event brings its pulses back to 0.
         stale_ = event;
-        t.run_i = u.run_o;
+        t.run_i = run;
+        t.boot_i = u.boot_o;
         t.clocks_i = u.clocks_o;
         t.time_us_i = u.time_us_o;
         t.entropy_i = u.entropy_o;
@@ -117,7 +119,8 @@ private:
 template <class Uncore, int Cores>
 class Split final : public Card {
 public:
-    explicit Split(uint64_t seed) : Card(seed) {
+    Split(uint64_t seed, const Fuses& what) : Card(seed) {
+        fuses = what;
         context_.traceEverOn(true);
         uncore_ = std::make_unique<Uncore>(&context_, "uncore");
         for (int i = 0; i < Cores; i++) tiles_[i] = std::make_unique<Tile>(context_, i, Cores);

@@ -1,8 +1,9 @@
 //! The functions of `cpp/shim.cpp`.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 
 use crate::beat::Beat;
+use crate::board::{Fuses, Pins};
 
 /// A card, owned by C++.
 #[repr(C)]
@@ -12,7 +13,12 @@ pub struct Card {
 
 unsafe extern "C" {
     /// Null if this build has no such model.
-    pub fn sluice_card_new(data_cores: u32, flat: bool, seed: u64) -> *mut Card;
+    pub fn sluice_card_new(
+        data_cores: u32,
+        flat: bool,
+        seed: u64,
+        fuses: *const Fuses,
+    ) -> *mut Card;
     pub fn sluice_card_free(card: *mut Card);
     pub fn sluice_card_push(card: *mut Card, input: u32, beats: *const Beat, count: usize);
     pub fn sluice_card_take(card: *mut Card, output: u32, beats: *mut Beat, room: usize) -> usize;
@@ -29,6 +35,14 @@ unsafe extern "C" {
     /// Takes the clocks counted by address, and goes on counting from 0; the first call starts it. Returns how many
     /// were written.
     pub fn sluice_card_profile(card: *mut Card, core: u32, counts: *mut u32, room: usize) -> usize;
+    /// From now on `flash` is called with `chip` when the flash's pins change.
+    pub fn sluice_card_flash(
+        card: *mut Card,
+        flash: extern "C" fn(*mut c_void, u64, Pins) -> u8,
+        chip: *mut c_void,
+    );
+    pub fn sluice_card_fuses(card: *const Card, fuses: *mut Fuses);
+    pub fn sluice_card_rom(card: *mut Card, words: *const u32, count: usize);
     /// What failed in this thread's last run.
     pub fn sluice_failure() -> *const c_char;
 }

@@ -12,6 +12,7 @@
 use {libz_sys as _, lz4_sys as _};
 
 mod beat;
+mod board;
 mod ffi;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use beat::{Beat, Input, Output};
+pub use board::{Board, FlashChip, Fuses, Pins};
 
 /// Bytes of a core's memory.
 const TCM_BYTES: usize = 512 << 10;
@@ -49,7 +51,11 @@ pub struct Stopped {
 }
 
 /// A Verilated card, out of reset, with its cores held (`CTRL.run` is 0).
-pub struct Card(NonNull<ffi::Card>);
+pub struct Card {
+    model: NonNull<ffi::Card>,
+    /// The model has a pointer to what the outer box holds.
+    flash: Option<Box<Box<dyn FlashChip>>>,
+}
 
 // SAFETY: a card shares nothing with other cards: Verilator keeps all state in its models and their contexts, and the
 // shim's only global is per thread.
@@ -61,11 +67,15 @@ impl Card {
     /// # Errors
     /// [`NewCardError`] if this build lacks the model.
     pub fn split(data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
-        // SAFETY: takes plain values.
-        let card = unsafe { ffi::sluice_card_new(data_cores, false, seed) };
-        NonNull::new(card)
-            .map(Self)
-            .ok_or(NewCardError::NotBuilt(data_cores))
+        Self::split_on(Board::default(), data_cores, seed)
+    }
+
+    /// The same on this board.
+    ///
+    /// # Errors
+    /// [`NewCardError`] if this build lacks the model.
+    pub fn split_on(board: Board, data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
+        Self::on(board, data_cores, false, seed)
     }
 
     /// A card of one model.
@@ -73,20 +83,58 @@ impl Card {
     /// # Errors
     /// [`NewCardError`] if this build lacks the model.
     pub fn flat(data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
+        Self::flat_on(Board::default(), data_cores, seed)
+    }
+
+    /// The same on this board.
+    ///
+    /// # Errors
+    /// [`NewCardError`] if this build lacks the model.
+    pub fn flat_on(board: Board, data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
         if !cfg!(feature = "flat") {
             return Err(NewCardError::NoFlat);
         }
-        // SAFETY: takes plain values.
-        let card = unsafe { ffi::sluice_card_new(data_cores, true, seed) };
-        NonNull::new(card)
-            .map(Self)
-            .ok_or(NewCardError::NotBuilt(data_cores))
+        Self::on(board, data_cores, true, seed)
+    }
+
+    fn on(board: Board, data_cores: u32, flat: bool, seed: u64) -> Result<Self, NewCardError> {
+        // SAFETY: takes plain values, and copies what the pointer points to.
+        let card = unsafe { ffi::sluice_card_new(data_cores, flat, seed, &raw const board.fuses) };
+        let model = NonNull::new(card).ok_or(NewCardError::NotBuilt(data_cores))?;
+        let mut card = Self {
+            model,
+            flash: board.flash.map(Box::new),
+        };
+        // SAFETY: the slice is valid for the call, which copies it.
+        unsafe { ffi::sluice_card_rom(model.as_ptr(), board.rom.as_ptr(), board.rom.len()) }
+        if let Some(chip) = &mut card.flash {
+            let chip: *mut Box<dyn FlashChip> = &raw mut **chip;
+            // SAFETY: the outer box keeps its place and lives as long as the model.
+            unsafe { ffi::sluice_card_flash(model.as_ptr(), board::pins_changed, chip.cast()) }
+        }
+        Ok(card)
+    }
+
+    /// The fuses as they are now.
+    #[must_use]
+    pub fn fuses(&self) -> Fuses {
+        let mut fuses = Fuses::default();
+        // SAFETY: both pointers are valid for the call.
+        unsafe { ffi::sluice_card_fuses(self.model.as_ptr(), &raw mut fuses) }
+        fuses
     }
 
     /// Queues beats for an input, in order of `at`.
     pub fn push(&mut self, input: Input, beats: &[Beat]) {
         // SAFETY: the slice is valid for the call, which copies it.
-        unsafe { ffi::sluice_card_push(self.0.as_ptr(), input as u32, beats.as_ptr(), beats.len()) }
+        unsafe {
+            ffi::sluice_card_push(
+                self.model.as_ptr(),
+                input as u32,
+                beats.as_ptr(),
+                beats.len(),
+            )
+        }
     }
 
     /// Takes the oldest beats of an output; returns how many of `beats` were filled.
@@ -94,7 +142,7 @@ impl Card {
         // SAFETY: the slice is valid for the call, which writes whole beats and `bool`s of 0 or 1 only.
         unsafe {
             ffi::sluice_card_take(
-                self.0.as_ptr(),
+                self.model.as_ptr(),
                 output as u32,
                 beats.as_mut_ptr(),
                 beats.len(),
@@ -114,7 +162,7 @@ impl Card {
     /// [`Stopped`] if an assertion failed (feature `assertions`) or the RTL called `$fatal`.
     pub fn run(&mut self, until: u64) -> Result<(), Stopped> {
         // SAFETY: the pointer is valid as long as `self`.
-        if unsafe { ffi::sluice_card_run(self.0.as_ptr(), until) } {
+        if unsafe { ffi::sluice_card_run(self.model.as_ptr(), until) } {
             return Ok(());
         }
         // SAFETY: a C string that lives until this thread's next run.
@@ -129,7 +177,7 @@ impl Card {
     #[must_use]
     pub fn clock(&self) -> u64 {
         // SAFETY: the pointer is valid as long as `self`.
-        unsafe { ffi::sluice_card_clock(self.0.as_ptr()) }
+        unsafe { ffi::sluice_card_clock(self.model.as_ptr()) }
     }
 
     /// If `Some`: unless something comes in or time is set anew, nothing goes out before this clock, and running up to
@@ -137,7 +185,7 @@ impl Card {
     #[must_use]
     pub fn idle_until(&self) -> Option<u64> {
         // SAFETY: the pointer is valid as long as `self`.
-        let clock = unsafe { ffi::sluice_card_idle_until(self.0.as_ptr()) };
+        let clock = unsafe { ffi::sluice_card_idle_until(self.model.as_ptr()) };
         (clock > 0).then_some(clock)
     }
 
@@ -145,19 +193,19 @@ impl Card {
     #[must_use]
     pub fn queued(&self, input: Input) -> usize {
         // SAFETY: the pointer is valid as long as `self`.
-        unsafe { ffi::sluice_card_queued(self.0.as_ptr(), input as u32) }
+        unsafe { ffi::sluice_card_queued(self.model.as_ptr(), input as u32) }
     }
 
     /// From now on the microsecond clock shows `micros` (never going back) until told otherwise.
     pub fn set_live_micros(&mut self, micros: u64) {
         // SAFETY: the pointer is valid as long as `self`.
-        unsafe { ffi::sluice_card_live_time(self.0.as_ptr(), true, micros) }
+        unsafe { ffi::sluice_card_live_time(self.model.as_ptr(), true, micros) }
     }
 
     /// From now on the microsecond clock advances every 250 clocks.
     pub fn set_clocked_micros(&mut self) {
         // SAFETY: the pointer is valid as long as `self`.
-        unsafe { ffi::sluice_card_live_time(self.0.as_ptr(), false, 0) }
+        unsafe { ffi::sluice_card_live_time(self.model.as_ptr(), false, 0) }
     }
 
     /// Writes waveforms from here on to FST files: one per model, `path` with the model's name appended. False without
@@ -168,7 +216,7 @@ impl Card {
             return false;
         };
         // SAFETY: both pointers are valid for the call.
-        unsafe { ffi::sluice_card_trace(self.0.as_ptr(), path.as_ptr()) }
+        unsafe { ffi::sluice_card_trace(self.model.as_ptr(), path.as_ptr()) }
     }
 
     /// Clocks that core `core` spent at each halfword of its memory since the last call; the first call starts the count.
@@ -178,7 +226,7 @@ impl Card {
         let mut counts = vec![0; TCM_BYTES / 2];
         // SAFETY: the vector is valid for the call, which writes no more than its length.
         let written = unsafe {
-            ffi::sluice_card_profile(self.0.as_ptr(), core, counts.as_mut_ptr(), counts.len())
+            ffi::sluice_card_profile(self.model.as_ptr(), core, counts.as_mut_ptr(), counts.len())
         };
         counts.truncate(written);
         counts
@@ -189,13 +237,13 @@ impl Card {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         // SAFETY: the pointer is valid as long as `self`.
-        unsafe { ffi::sluice_card_fingerprint(self.0.as_ptr()) }
+        unsafe { ffi::sluice_card_fingerprint(self.model.as_ptr()) }
     }
 }
 
 impl Drop for Card {
     fn drop(&mut self) {
         // SAFETY: made by `sluice_card_new`, freed once.
-        unsafe { ffi::sluice_card_free(self.0.as_ptr()) }
+        unsafe { ffi::sluice_card_free(self.model.as_ptr()) }
     }
 }

@@ -8,6 +8,16 @@ pub trait Dma {
     /// # Errors
     /// [`DmaError`] if there is none, or the request makes no sense.
     fn alloc(&self, len: usize, align: usize) -> Result<Box<dyn DmaBuffer>, DmaError>;
+
+    /// Takes up a buffer of `len` bytes that an earlier owner was given at this bus address and never gave back, contents
+    /// and all: for a driver that takes over a running device. Until it is taken up its memory may not be given to anyone
+    /// else only if the backend was told so (`sluice-vfio`'s adoption does); so take up before you allocate.
+    ///
+    /// # Errors
+    /// [`DmaError::NotKept`] if there is no such memory, or it was taken up already, or this backend keeps none.
+    fn reclaim(&self, bus: u64, len: usize) -> Result<Box<dyn DmaBuffer>, DmaError> {
+        Err(DmaError::NotKept { bus, len })
+    }
 }
 
 /// Memory shared with a device. Every access is made once, as written, since the device may change the bytes at any
@@ -81,6 +91,16 @@ pub enum DmaError {
         len: usize,
         /// Asked for.
         align: usize,
+    },
+    /// Memory of an earlier owner that is not there.
+    #[error(
+        "no {len} bytes of an earlier process at bus address {bus:#x}; the device must be reset"
+    )]
+    NotKept {
+        /// Asked for.
+        bus: u64,
+        /// Asked for.
+        len: usize,
     },
     /// Nothing left.
     #[error("no {len} bytes of device-visible memory left: {reason}")]

@@ -9,12 +9,16 @@ mod bar;
 mod clock;
 mod dma;
 mod irq;
+mod keep;
 pub mod testing;
+mod trouble;
 
 pub use bar::{Bar, BarError, all_ones32, all_ones64};
 pub use clock::{Clock, SystemClock};
 pub use dma::{Dma, DmaBuffer, DmaError};
 pub use irq::{Irq, IrqError};
+pub use keep::Keeper;
+pub use trouble::Trouble;
 
 /// A PCIe function, open and with bus mastering on.
 pub trait Device {
@@ -35,6 +39,11 @@ pub trait Device {
 
     /// The time that its timeouts are measured in.
     fn clock(&self) -> &dyn Clock;
+
+    /// What the system says is wrong with the device, registers aside. Never waits.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
 }
 
 impl<T: Device + ?Sized> Device for Box<T> {
@@ -53,6 +62,9 @@ impl<T: Device + ?Sized> Device for Box<T> {
     fn clock(&self) -> &dyn Clock {
         (**self).clock()
     }
+    fn trouble(&self) -> Option<Trouble> {
+        (**self).trouble()
+    }
 }
 
 impl<T: Device + ?Sized> Device for std::rc::Rc<T> {
@@ -70,5 +82,8 @@ impl<T: Device + ?Sized> Device for std::rc::Rc<T> {
     }
     fn clock(&self) -> &dyn Clock {
         (**self).clock()
+    }
+    fn trouble(&self) -> Option<Trouble> {
+        (**self).trouble()
     }
 }

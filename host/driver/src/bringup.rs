@@ -248,6 +248,41 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
+    /// Every SSD serves, so that [`Rig::restart`] would bring all of them up again.
+    ///
+    /// # Errors
+    /// [`BringupError::Open`] names one that is lost.
+    pub fn restartable(&self) -> Result<(), BringupError> {
+        let mut units = self.ssds.iter().zip(&self.config.ssds);
+        match units.find(|(unit, _)| matches!(unit.slot, Slot::Lost)) {
+            None => Ok(()),
+            Some((_, spec)) => Err(BringupError::Open {
+                name: spec.name.clone(),
+                at: None,
+                reason: "it is lost; bring it back, or take it out of the configuration, before the card is started anew"
+                    .into(),
+            }),
+        }
+    }
+
+    /// Takes everything down, starts the card anew as `boot` does it, and brings everything up again: how activated
+    /// firmware gets to run. Hosts lose their connections and find the card again. Ask
+    /// [`Rig::restartable`] first.
+    ///
+    /// # Errors
+    /// [`BringupError`], the first that came; then nothing serves, and devices are to be opened anew.
+    pub fn restart(
+        self,
+        boot: impl FnOnce(D) -> Result<Card<D>, CardError>,
+    ) -> Result<Self, BringupError> {
+        let (config, options) = (self.config.clone(), self.options);
+        let (device, ssds) = self.stop()?;
+        let mut ssds = ssds.into_iter();
+        Self::start(boot(device)?, config, options, |spec| {
+            ssds.next().ok_or_else(|| format!("{} was lost", spec.name))
+        })
+    }
+
     /// Takes everything down in order and halts the card; gives back its device and those of the SSDs.
     ///
     /// # Errors

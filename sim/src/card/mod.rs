@@ -56,6 +56,10 @@ pub trait CardModel {
     fn take_profile(&mut self, _core: u32) -> Vec<u32> {
         Vec::new()
     }
+    /// The functional card, to do something to it from outside.
+    fn functional_mut(&mut self) -> Option<&mut functional::FunctionalCard> {
+        None
+    }
     /// The functional card, to look inside of it.
     fn functional(&self) -> Option<&functional::FunctionalCard> {
         None

@@ -40,6 +40,8 @@ pub struct WorkloadConfig {
     pub written_before: Option<u64>,
     /// Seed of the addresses and the mix.
     pub seed: u64,
+    /// A lost connection ends the load; commands that were under way fail. Otherwise all the rest fails too.
+    pub ends_when_lost: bool,
 }
 
 impl WorkloadConfig {
@@ -60,6 +62,7 @@ impl WorkloadConfig {
             verify: true,
             written_before: None,
             seed: 1,
+            ends_when_lost: false,
         }
     }
 }
@@ -189,6 +192,11 @@ impl Workload {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.submitted == self.config.ios && self.flights.is_empty() && self.again.is_empty()
+    }
+
+    /// Submits nothing more.
+    pub fn end(&mut self) {
+        self.config.ios = self.submitted;
     }
 
     /// What came of it so far.
@@ -341,7 +349,12 @@ impl Workload {
             Outcome::Done(cqe) => {
                 return self.failed(format!("{verb} at {lba}: {:?}", cqe.status()));
             }
-            Outcome::Lost(failure) => return self.failed(format!("{verb} at {lba}: {failure}")),
+            Outcome::Lost(failure) => {
+                if self.config.ends_when_lost {
+                    self.end();
+                }
+                return self.failed(format!("{verb} at {lba}: {failure}"));
+            }
         }
         if flight.read {
             if let (true, Some(generation)) = (self.config.verify, flight.generation) {

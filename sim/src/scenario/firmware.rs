@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSegment};
 use sluice_driver::card;
+
+use super::flat;
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,14 @@ pub fn elf(folder: &Path, core: u32) -> PathBuf {
         0 => "sluice-control",
         _ => "sluice-data",
     })
+}
+
+/// The boot program in that folder, as core 0's memory from address 0 on.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn rom(folder: &Path) -> Result<Vec<u8>, FirmwareError> {
+    image(&folder.join("sluice-rom"))
 }
 
 /// The flat images.
@@ -61,31 +70,13 @@ impl Images {
     }
 }
 
-/// Bytes of a core's memory from address 0 on, up to the last byte that the file initialises.
 fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {
     let unreadable = |reason: String| FirmwareError::Unreadable {
         path: elf.into(),
         reason,
     };
     let bytes = std::fs::read(elf).map_err(|e| unreadable(e.to_string()))?;
-    let file = object::File::parse(&*bytes).map_err(|e| unreadable(e.to_string()))?;
-    let mut image = Vec::new();
-    for segment in file.segments() {
-        let data = segment.data().map_err(|e| unreadable(e.to_string()))?;
-        let at = segment.address() as usize;
-        if data.is_empty() {
-            continue;
-        }
-        if at + data.len() > 1 << 20 {
-            return Err(unreadable(format!(
-                "a segment at {at:#x}, outside the cores' memory"
-            )));
-        }
-        image.resize(image.len().max(at + data.len()), 0);
-        image[at..at + data.len()].copy_from_slice(data);
-    }
-    image.resize(image.len().next_multiple_of(4), 0);
-    Ok(image)
+    flat::image(&bytes).map_err(unreadable)
 }
 
 #[cfg(test)]

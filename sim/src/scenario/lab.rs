@@ -1,14 +1,17 @@
 //! A card with SSDs on a bench: in-process hosts at the far end of a link, everything in simulated time.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
+use std::rc::Rc;
 
+use crate::card::Ethernet;
 use crate::fabric::{Clock, QUANTUM};
 use crate::initiator::Initiator;
 use crate::link::{Frames, Link, LinkConfig};
 use crate::pcap::Writer;
-use crate::world::WorldHandle;
+use crate::world::{Peer, WorldHandle};
 
 /// Most clocks that are skipped at once, for those who count on being asked now and then.
 const LONGEST_SKIP: Clock = 65_536;
@@ -75,9 +78,25 @@ impl Lab {
         self.turn(None);
     }
 
-    fn turn(&mut self, mut host: Option<&mut Initiator>) {
-        let mut world = self.world.borrow_mut();
+    fn turn(&mut self, host: Option<&mut Initiator>) {
+        let world = self.world.clone();
+        let mut world = world.borrow_mut();
         let now = world.now();
+        let next = self.exchange(host, now, &mut world.ethernet);
+        if self.to_card.is_empty() && next > now + QUANTUM {
+            world.step_or_skip(next.min(now + LONGEST_SKIP));
+        } else {
+            world.step();
+        }
+    }
+
+    /// Hosts and link up to `now`, when the world is there; the clock when something happens next.
+    fn exchange(
+        &mut self,
+        mut host: Option<&mut Initiator>,
+        now: Clock,
+        ethernet: &mut Ethernet,
+    ) -> Clock {
         for each in host.as_deref_mut().into_iter().chain(&mut self.others) {
             each.advance(now, &mut self.to_card);
         }
@@ -86,7 +105,6 @@ impl Lab {
                 .iter_mut()
                 .for_each(|(_, frame)| tag(frame, vlan));
         }
-        let ethernet = &mut world.ethernet;
         record(&mut self.pcap, &mut self.to_card, &ethernet.from_card);
         self.link.carry(
             now,
@@ -108,11 +126,35 @@ impl Lab {
         for each in host.into_iter().chain(&mut self.others) {
             next = next.min(each.next_poll().unwrap_or(Clock::MAX));
         }
-        if self.to_card.is_empty() && next > now + QUANTUM {
-            world.step_or_skip(next.min(now + LONGEST_SKIP));
-        } else {
-            world.step();
-        }
+        next
+    }
+
+    /// The hosts go on by themselves while `work` has the host driver do something, which advances the world. Without this they
+    /// would stand still until the driver is done.
+    pub fn beside<R>(self, work: impl FnOnce() -> R) -> (Self, R) {
+        let world = self.world.clone();
+        let lab = Rc::new(RefCell::new(self));
+        world
+            .borrow_mut()
+            .set_peer(Some(Box::new(Beside(lab.clone()))));
+        let result = work();
+        world.borrow_mut().set_peer(None);
+        let Ok(lab) = Rc::try_unwrap(lab) else {
+            unreachable!("the world has let go of it");
+        };
+        (lab.into_inner(), result)
+    }
+}
+
+/// A lab at the other end of the world's cable.
+struct Beside(Rc<RefCell<Lab>>);
+
+impl Peer for Beside {
+    fn exchange(&mut self, now: Clock, ethernet: &mut Ethernet) -> Clock {
+        let mut lab = self.0.borrow_mut();
+        let next = lab.exchange(None, now, ethernet);
+        // What the hosts have just sent goes onto the link at once.
+        if lab.to_card.is_empty() { next } else { now }
     }
 }
 

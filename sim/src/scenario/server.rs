@@ -11,6 +11,7 @@ use sluice_driver::card::{Card, CardError, CardOptions};
 use sluice_driver::config::{Config, ConfigError, Format, Source};
 use sluice_driver::nvme::SsdOptions;
 
+use sluice_nor::{FuseBank, Nor};
 use sluice_regs::bar0_regs;
 
 use super::firmware;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub ssds: Vec<SsdConfig>,
     /// FST traces begin with this path.
     pub waves: Option<PathBuf>,
+    /// What is in the card's flash and fuses; with it the card starts from there. `None`: the host loads the firmware.
+    pub flash: Option<(Nor, FuseBank)>,
 }
 
 impl Setup {
@@ -70,6 +73,7 @@ impl Setup {
             config,
             ssds: demo_ssds(seed),
             waves: None,
+            flash: None,
         }
     }
 }
@@ -151,11 +155,15 @@ impl Server {
             world.borrow_mut().add_ssd(Box::new(ssd.clone()));
             ssds.push(ssd);
         }
-        let card = Card::boot(
-            card_device(&world),
-            images.as_ref().map(firmware::Images::as_firmware),
-            CardOptions::default(),
-        )?;
+        let device = card_device(&world);
+        let card = match &setup.flash {
+            Some(_) => Card::boot_from_flash(device, CardOptions::default())?,
+            None => Card::boot(
+                device,
+                images.as_ref().map(firmware::Images::as_firmware),
+                CardOptions::default(),
+            )?,
+        };
         let mut next = 0;
         let rig = Rig::start(card, setup.config.clone(), SsdOptions::default(), |spec| {
             let index = next;
@@ -225,17 +233,29 @@ fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
             let cores = cores.ok_or_else(|| {
                 ServerError::Model(format!("1 to 15 data cores wanted, {} given", setup.cores))
             })?;
-            Ok(Box::new(FunctionalCard::new(cores, setup.seed)))
+            let card = FunctionalCard::new(cores, setup.seed);
+            Ok(Box::new(match &setup.flash {
+                Some((chip, fuses)) => card.with_flash(chip.clone(), *fuses),
+                None => card,
+            }))
         }
-        CardKind::Rtl => rtl(setup.cores, setup.seed, setup.waves.as_deref()),
+        CardKind::Rtl => rtl(setup),
     }
 }
 
 #[cfg(feature = "rtl")]
-fn rtl(cores: u32, seed: u64, waves: Option<&Path>) -> Result<Box<dyn CardModel>, ServerError> {
-    let mut card = crate::card::rtl::RtlCard::new(cores, seed)
-        .map_err(|e| ServerError::Model(e.to_string()))?;
-    if let Some(path) = waves.filter(|path| !card.trace(path)) {
+fn rtl(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
+    use crate::card::rtl::{RtlCard, board};
+    let board = match (&setup.flash, &setup.firmware) {
+        (Some((nor, fuses)), Some(folder)) => {
+            let chip = board::Chip::new(nor.clone());
+            board::board(&chip, fuses, &firmware::rom(folder)?)
+        }
+        _ => Default::default(),
+    };
+    let card = RtlCard::on(board, setup.cores, setup.seed);
+    let mut card = card.map_err(|e| ServerError::Model(e.to_string()))?;
+    if let Some(path) = setup.waves.as_deref().filter(|path| !card.trace(path)) {
         return Err(ServerError::Model(format!(
             "cannot write traces to {}",
             path.display()
@@ -245,7 +265,7 @@ fn rtl(cores: u32, seed: u64, waves: Option<&Path>) -> Result<Box<dyn CardModel>
 }
 
 #[cfg(not(feature = "rtl"))]
-fn rtl(_: u32, _: u64, _: Option<&Path>) -> Result<Box<dyn CardModel>, ServerError> {
+fn rtl(_: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
     Err(ServerError::Model(
         "this build has no Verilated card: build with feature `rtl` (cargo xtask does)".into(),
     ))

@@ -17,13 +17,27 @@ impl Ssd {
         let len = match AdminOpcode::from_code(sqe.opcode) {
             Some(AdminOpcode::Identify) => 4096,
             Some(AdminOpcode::GetLogPage) => super::logs::length(sqe)?,
+            Some(AdminOpcode::FirmwareDownload) => {
+                let dwords = u64::from(sqe.cdw10.get()) + 1;
+                let len = u32::try_from(dwords * 4).ok().filter(|n| *n <= 1 << 20);
+                len.ok_or(Status::INVALID_FIELD.no_retry())?
+            }
             _ => 0,
         };
         // Admin commands over PCIe use PRPs (NVMe over PCIe 1.1, section 2.2).
         if sqe.psdt() != 0 || sqe.flags & 3 != 0 {
             return Err(Status::INVALID_FIELD.no_retry());
         }
-        Ok((len, Direction::ToHost))
+        // The opcode says which way data go (Base, figure 142).
+        let from_host = sqe.opcode & 3 == 1;
+        Ok((
+            len,
+            if from_host {
+                Direction::FromHost
+            } else {
+                Direction::ToHost
+            },
+        ))
     }
 
     pub(super) fn admin(&mut self, command: &Command) -> Result<Outcome, Status> {
@@ -46,6 +60,9 @@ impl Ssd {
             Some(AdminOpcode::DeleteSq) => self.delete_sq(sqe),
             Some(AdminOpcode::DeleteCq) => self.delete_cq(sqe),
             Some(AdminOpcode::Abort) => Ok(self.abort(sqe)),
+            Some(AdminOpcode::FirmwareDownload) => self.firmware_download(command),
+            Some(AdminOpcode::FirmwareCommit) => self.firmware_commit(sqe),
+            Some(AdminOpcode::FormatNvm) => self.format(sqe),
             _ => Err(Status::INVALID_OPCODE.no_retry()),
         }
     }

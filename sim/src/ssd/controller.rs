@@ -137,6 +137,7 @@ impl Ssd {
         self.cc = Cc(0);
         self.csts = Csts(0);
         self.features = Features::new(self.config.volatile_cache);
+        self.firmware.reset();
         self.sqs.iter_mut().for_each(|q| *q = None);
         self.cqs.iter_mut().for_each(|q| *q = None);
         self.commands.clear();

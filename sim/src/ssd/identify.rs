@@ -71,15 +71,16 @@ impl Ssd {
         id.ssvid.set(0x1AF4);
         text(&mut id.sn, &config.serial);
         text(&mut id.mn, &config.model);
-        text(&mut id.fr, env!("CARGO_PKG_VERSION"));
+        id.fr = self.firmware.revision();
         id.mdts = config.mdts;
         id.cntlid.set(CNTLID);
         id.ver.set(Version::V1_4.0);
         id.cntrltype = 1;
         id.acl_z = admin::ABORTS_Z;
         id.aerl_z = admin::EVENTS_Z;
-        // One firmware slot, read-only.
-        id.frmw = 0b11;
+        id.oacs.set(super::maintain::OACS);
+        id.frmw = super::maintain::FRMW;
+        id.fwug = super::maintain::FWUG;
         // Commands supported and effects; offsets in log pages.
         id.lpa = 0b110;
         id.elpe_z = super::logs::ERRORS as u8 - 1;

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use sluice_wire::nvme::{
-    AdminOpcode, AsyncEvent, ErrorEntry, FirmwareSlots, NSID_ALL, NvmOpcode, SmartLog, Sqe, Status,
-    effects, log, oncs_effects,
+    AdminOpcode, AsyncEvent, ErrorEntry, NSID_ALL, NvmOpcode, SmartLog, Sqe, Status, effects, log,
+    oncs_effects,
 };
 use zerocopy::IntoBytes;
 
-use super::{Ssd, identify};
+use super::Ssd;
 
 /// Entries of the error log.
 pub(super) const ERRORS: usize = 64;
@@ -65,14 +65,7 @@ impl Ssd {
                 self.smart().as_bytes().to_vec()
             }
             log::SMART => return Err(Status::INVALID_FIELD.no_retry()),
-            log::FIRMWARE => {
-                let mut slots = FirmwareSlots {
-                    afi: 1,
-                    ..FirmwareSlots::default()
-                };
-                identify::text(&mut slots.revisions[0], env!("CARGO_PKG_VERSION"));
-                slots.as_bytes().to_vec()
-            }
+            log::FIRMWARE => self.firmware.log(),
             log::CHANGED_NAMESPACES => vec![0; 4096],
             log::EFFECTS => commands_supported(),
             _ => return Err(Status::INVALID_LOG_PAGE.no_retry()),
@@ -121,8 +114,8 @@ impl Ssd {
 
 fn commands_supported() -> Vec<u8> {
     use AdminOpcode::{
-        Abort, AsyncEvent, CreateCq, CreateSq, DeleteCq, DeleteSq, GetFeatures, GetLogPage,
-        Identify, SetFeatures,
+        Abort, AsyncEvent, CreateCq, CreateSq, DeleteCq, DeleteSq, FirmwareCommit,
+        FirmwareDownload, FormatNvm, GetFeatures, GetLogPage, Identify, SetFeatures,
     };
     use NvmOpcode::{
         Compare, DatasetManagement, Flush, Read, Write, WriteUncorrectable, WriteZeroes,
@@ -140,9 +133,14 @@ fn commands_supported() -> Vec<u8> {
         SetFeatures,
         GetFeatures,
         AsyncEvent,
+        FirmwareDownload,
+        FirmwareCommit,
     ] {
         put(4 * op as usize, effects::SUPPORTED);
     }
+    // Changes blocks and what namespaces are.
+    let format = effects::SUPPORTED | effects::BLOCKS_CHANGE | 1 << 2;
+    put(4 * FormatNvm as usize, format);
     for op in [
         Flush,
         Write,

@@ -6,7 +6,7 @@
 //! packets of at most [`MAX_PAYLOAD`](crate::fabric::MAX_PAYLOAD) bytes.
 //!
 //! Not here: PCI configuration space (bus mastering and MSI-X are always on), controller memory buffer, namespace
-//! management, Format, firmware update, metadata and protection information, fused commands, weighted arbitration.
+//! management, metadata and protection information, fused commands, weighted arbitration.
 
 mod admin;
 mod command;
@@ -17,6 +17,7 @@ mod fault;
 mod features;
 mod identify;
 mod logs;
+mod maintain;
 mod media;
 mod msix;
 mod nvm;
@@ -33,6 +34,7 @@ use sluice_wire::nvme::{Aqa, Cc, Csts};
 
 pub use config::{Backing, Latency, NamespaceSpec, SsdConfig};
 pub use fault::{Fault, Injector, Seen, Stats};
+pub use maintain::IMAGE_MAGIC;
 pub use media::Media;
 
 use crate::fabric::{BusError, Clock, Device, Port, Tlp};
@@ -86,6 +88,7 @@ pub struct Ssd {
     namespaces: Vec<Namespace>,
     /// Survive a controller reset: counted over the SSD's life.
     logs: Logs,
+    firmware: maintain::Firmware,
 
     // What a controller reset clears.
     cc: Cc,
@@ -164,6 +167,7 @@ impl Ssd {
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             namespaces,
             logs: Logs::default(),
+            firmware: maintain::Firmware::new(),
             cc: Cc(0),
             csts: Csts(0),
             aqa: Aqa(0),

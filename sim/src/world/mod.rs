@@ -57,6 +57,12 @@ struct Slot {
 /// Interrupt messages that arrived: (address, data) → count.
 type Messages = HashMap<(u64, u32), u64>;
 
+/// Who is at the other end of the cable whenever the world advances, also while the host driver waits for something.
+pub trait Peer {
+    /// Takes frames from the card and gives it others; the clock when it wants to be asked next.
+    fn exchange(&mut self, now: Clock, ethernet: &mut Ethernet) -> Clock;
+}
+
 /// Everything there is.
 pub struct World {
     now: Clock,
@@ -74,6 +80,9 @@ pub struct World {
     /// Answers to the host's own reads.
     answers: HashMap<u32, Result<Vec<u8>, BusError>>,
     host_requests: VecDeque<Tlp>,
+    peer: Option<Box<dyn Peer>>,
+    /// When the peer wants to be asked.
+    peer_next: Clock,
 }
 
 impl World {
@@ -92,7 +101,19 @@ impl World {
             next_tag: 1 << 31,
             answers: HashMap::new(),
             host_requests: VecDeque::new(),
+            peer: None,
+            peer_next: Clock::MAX,
         }
+    }
+
+    /// Puts somebody at the other end of the cable, or nobody: then whoever steps the world looks after the frames.
+    pub fn set_peer(&mut self, peer: Option<Box<dyn Peer>>) {
+        self.peer = peer;
+        self.peer_next = if self.peer.is_some() {
+            self.now
+        } else {
+            Clock::MAX
+        };
     }
 
     /// Plugs an SSD in; its number.
@@ -142,6 +163,7 @@ impl World {
     /// through for nothing is skipped.
     pub fn step_or_skip(&mut self, limit: Clock) {
         let soonest = self.now + QUANTUM;
+        let limit = limit.min(self.peer_next);
         let until = self
             .idle_until()
             .map_or(soonest, |idle| idle.min(limit).next_multiple_of(QUANTUM));
@@ -172,6 +194,9 @@ impl World {
         }
         self.now = until;
         self.route_all();
+        if let Some(peer) = &mut self.peer {
+            self.peer_next = peer.exchange(until, &mut self.ethernet);
+        }
     }
 
     /// Advances until `done` says so; false when `limit` clocks passed first.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use sluice_app::Resources;
 use sluice_device::Device;
 use sluice_driver::bringup::Notice;
+use sluice_driver::card::{Card, CardOptions};
 use sluice_driver::config::{Config as ServerConfig, Format, Source};
 use sluice_regs::bar0_regs;
 use sluice_sim::fabric::Clock;
@@ -317,6 +318,26 @@ impl Bench {
             );
             self.lab.advance_others();
         }
+    }
+
+    /// The host driver does something while the hosts go on with what they are at.
+    pub fn beside<R>(&mut self, work: impl FnOnce(&mut Server) -> R) -> R {
+        let nobody = Lab::new(&self.server.world, &LinkConfig::default(), 0);
+        let lab = std::mem::replace(&mut self.lab, nobody);
+        let (lab, result) = lab.beside(|| work(&mut self.server));
+        self.lab = lab;
+        result
+    }
+
+    /// The card is started anew from its flash, everything behind it taken down and brought up again, while the hosts go on.
+    pub fn restart_from_flash(mut self) -> Self {
+        let Server { world, ssds, rig } = self.server;
+        let boot = |device| Card::boot_from_flash(device, CardOptions::default());
+        let (lab, rig) = self.lab.beside(|| rig.restart(boot));
+        let rig = rig.unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        self.lab = lab;
+        self.server = Server { world, ssds, rig };
+        self
     }
 
     /// The host driver looks for events every `every` clocks, until one is what is looked for.

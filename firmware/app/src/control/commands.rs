@@ -24,7 +24,10 @@ pub fn brings_data(opcode: u8) -> bool {
             | Opcode::SubsystemAdd
             | Opcode::NamespaceAdd
             | Opcode::HostAdd
-            | Opcode::HostRemove)
+            | Opcode::HostRemove
+            | Opcode::FlashBegin
+            | Opcode::FlashWrite
+            | Opcode::KeyRotate)
     )
 }
 
@@ -96,6 +99,14 @@ impl ControlCore {
             Opcode::Counters => self.counters(index, hal),
             Opcode::NextEvent if self.port.next_event.is_some() => self.finish(Status::InUse, 0, 0),
             Opcode::NextEvent => self.port.next_event = Some(command.cid.get()),
+            Opcode::FlashInfo
+            | Opcode::FlashBegin
+            | Opcode::FlashWrite
+            | Opcode::FlashVerify
+            | Opcode::FlashActivate
+            | Opcode::FlashConfirm
+            | Opcode::FlashRollBack
+            | Opcode::KeyRotate => self.flash_command(opcode, hal),
         }
     }
 

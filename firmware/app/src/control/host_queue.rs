@@ -35,6 +35,8 @@ pub enum Step {
     Loading,
     /// Data cores have to answer.
     Waiting,
+    /// The flash is at work for it.
+    Flashing,
     /// Results are being written; then this status, result and second result.
     Storing(Status, u32, u32),
 }

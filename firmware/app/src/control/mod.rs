@@ -5,10 +5,12 @@
 //! | `mod` | state and the loop |
 //! | `host_queue` | the host driver's queue pair: fetch, data, completions, interrupts |
 //! | `commands` | what each management command does |
+//! | `flash` | the firmware in flash: download, verify, activate, confirm |
 //! | `rdma` | NVMe/RDMA's connection manager |
 //! | `target` | relayed commands to the target, its actions to the data cores |
 
 mod commands;
+mod flash;
 mod host_queue;
 mod rdma;
 mod target;
@@ -82,6 +84,8 @@ pub struct ControlCore {
     discovery_port: u16,
     next_activity: Micros,
     prps_filled: bool,
+    /// The firmware in flash, once somebody has asked for it.
+    updater: Option<sluice_boot::update::Updater>,
 }
 
 /// Actions in order. What makes new ones waits until all are done, so there is room for those of one call.
@@ -131,6 +135,7 @@ impl ControlCore {
             discovery_port: 0,
             next_activity: Micros(0),
             prps_filled: false,
+            updater: None,
         }
     }
 
@@ -163,6 +168,7 @@ impl ControlCore {
         self.act(hal);
         busy |= self.take_mail(hal);
         busy |= self.serve_rdma(hal);
+        busy |= self.serve_flash(hal);
         if self.may_cause_more() {
             busy |= self.serve_host(hal);
             hal.phase(Phase::Controller);
@@ -194,7 +200,11 @@ impl ControlCore {
             .flatten()
             .min()
             .unwrap_or(self.next_activity);
-        next.since(self.now).min(ACTIVITY_PERIOD) as u32
+        let longest = match self.port.step {
+            host_queue::Step::Flashing => flash::POLL.into(),
+            _ => ACTIVITY_PERIOD,
+        };
+        next.since(self.now).min(longest) as u32
     }
 
     fn receive<H: Hal>(&mut self, hal: &mut H) -> bool {

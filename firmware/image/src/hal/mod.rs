@@ -2,6 +2,7 @@
 
 mod jobs;
 mod rx;
+mod storage;
 
 use sluice_hal::roce::RoceJob;
 use sluice_hal::{
@@ -25,6 +26,7 @@ pub struct MmioHal {
     cores: u8,
     /// The host queue's registers as last read: reading all of them costs some hundred clocks.
     queue: HostQueue,
+    storage: storage::Storage,
 }
 
 impl MmioHal {
@@ -51,6 +53,7 @@ impl MmioHal {
             core: id.core(),
             cores: id.cores(),
             queue: read_host_queue(),
+            storage: storage::Storage::new(),
         }
     }
 
@@ -251,6 +254,10 @@ impl Hal for MmioHal {
             core.set_core(to.0);
             entry.put(core);
         }
+    }
+
+    fn flash(&mut self) -> Option<sluice_hal::flash::Storage<'_>> {
+        self.storage.open()
     }
 
     #[inline]

@@ -34,6 +34,8 @@ pub const WATCHDOG_OFFSET: u32 = 0x30;
 pub const IRQ_OFFSET: u32 = 0x34;
 /// Byte offset of `LOAD_CORES`: load cores.
 pub const LOAD_CORES_OFFSET: u32 = 0x38;
+/// Byte offset of `BOOT_STATUS`: boot status.
+pub const BOOT_STATUS_OFFSET: u32 = 0x3c;
 /// Byte offset of `SQ_BASE_LO`: submission queue, low.
 pub const SQ_BASE_LO_OFFSET: u32 = 0x40;
 /// Byte offset of `SQ_BASE_HI`: submission queue, high.
@@ -62,6 +64,24 @@ pub const MTU_OFFSET: u32 = 0x78;
 pub const CORE_SELECT_OFFSET: u32 = 0x80;
 /// Byte offset of `CORE_VALUE`: core window, value.
 pub const CORE_VALUE_OFFSET: u32 = 0x84;
+/// Byte offset of `FLASH_CLOCK`: flash clock.
+pub const FLASH_CLOCK_OFFSET: u32 = 0xa0;
+/// Byte offset of `FLASH_TRANSFER`: flash transfer.
+pub const FLASH_TRANSFER_OFFSET: u32 = 0xa4;
+/// Byte offset of `FLASH_STATUS`: flash status.
+pub const FLASH_STATUS_OFFSET: u32 = 0xa8;
+/// Byte offset of `BOARD`: board.
+pub const BOARD_OFFSET: u32 = 0xb0;
+/// Byte offset of `FUSES`: fuses.
+pub const FUSES_OFFSET: u32 = 0xb4;
+/// Byte offset of `FUSE_BURN`: burn fuses.
+pub const FUSE_BURN_OFFSET: u32 = 0xb8;
+/// Byte offset of `ROOT_KEY_WORD`: root key word.
+pub const ROOT_KEY_WORD_OFFSET: u32 = 0xc0;
+/// Instances of `ROOT_KEY_WORD`.
+pub const ROOT_KEY_WORD_COUNT: u32 = 8;
+/// Bytes from one `ROOT_KEY_WORD` to the next.
+pub const ROOT_KEY_WORD_STRIDE: u32 = 0x4;
 /// Byte offset of `RX_FRAMES`: frames received.
 pub const RX_FRAMES_OFFSET: u32 = 0x100;
 /// Byte offset of `TX_FRAMES`: frames sent.
@@ -134,6 +154,12 @@ pub const DOORBELL_SLOT_HI_OFFSET: u32 = 0x404;
 pub const DOORBELL_SLOT_HI_COUNT: u32 = 64;
 /// Bytes from one `DOORBELL_SLOT_HI` to the next.
 pub const DOORBELL_SLOT_HI_STRIDE: u32 = 0x8;
+/// Byte offset of `FLASH_BUFFER_WORD`: flash buffer word.
+pub const FLASH_BUFFER_WORD_OFFSET: u32 = 0x600;
+/// Instances of `FLASH_BUFFER_WORD`.
+pub const FLASH_BUFFER_WORD_COUNT: u32 = 64;
+/// Bytes from one `FLASH_BUFFER_WORD` to the next.
+pub const FLASH_BUFFER_WORD_STRIDE: u32 = 0x4;
 /// Byte offset of `MSIX_ENTRY_ADDR_LO`: message address.
 pub const MSIX_ENTRY_ADDR_LO_OFFSET: u32 = 0x8000;
 /// Instances of `MSIX_ENTRY_ADDR_LO`.
@@ -176,6 +202,8 @@ bitfield! {
     pub bool, core_sleep, _: 3;
     /// RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets.
     pub bool, roce, _: 4;
+    /// Serial flash, boot program and fuses.
+    pub bool, flash, _: 5;
 }
 
 bitfield! {
@@ -202,6 +230,11 @@ bitfield! {
     pub bool, run, set_run: 0;
     /// Write 1: this block goes back to its reset values, run and counters included.
     pub bool, soft_reset, set_soft_reset: 1;
+    /// 1: core 0 runs the boot program, all others are held. The program ends by clearing this bit, and sets run if it
+    /// has started a slot. Set by power-on if the board straps it so, and as reboot says.
+    pub bool, boot, set_boot: 2;
+    /// 1: when a core's watchdog expires, boot is set.
+    pub bool, reboot, set_reboot: 3;
 }
 
 bitfield! {
@@ -220,6 +253,21 @@ bitfield! {
     impl Debug;
     /// Writing raises this MSI-X vector; for the firmware.
     pub u8, vector, set_vector: 4, 0;
+}
+
+bitfield! {
+    /// Boot status. Written by the boot program: where the running firmware comes from.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct BootStatus(u32);
+    impl Debug;
+    /// 0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good.
+    pub u8, source, set_source: 1, 0;
+    /// The firmware is on trial.
+    pub bool, trial, set_trial: 2;
+    /// Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at.
+    pub u8, refused_a, set_refused_a: 15, 8;
+    /// Why slot B was refused.
+    pub u8, refused_b, set_refused_b: 23, 16;
 }
 
 bitfield! {
@@ -280,6 +328,66 @@ bitfield! {
 }
 
 bitfield! {
+    /// Flash clock
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct FlashClock(u32);
+    impl Debug;
+    /// The clock's halves take divider + 1 clocks each.
+    pub u8, divider, set_divider: 7, 0;
+}
+
+bitfield! {
+    /// Flash transfer. Writing starts a transfer between the flash and FLASH_BUFFER, from its first byte on. Ignored
+    /// while one is under way.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct FlashTransfer(u32);
+    impl Debug;
+    /// Bytes, 1 to 256; 0: the chip is deselected, nothing else.
+    pub u16, count, set_count: 8, 0;
+    /// The buffer's bytes are sent.
+    pub bool, send, set_send: 9;
+    /// The buffer's bytes are replaced by those received.
+    pub bool, receive, set_receive: 10;
+    /// Four bits a clock on IO3:0 rather than one; either send or receive.
+    pub bool, quad, set_quad: 11;
+    /// The chip stays selected afterwards: the next transfer goes on with the same command.
+    pub bool, hold, set_hold: 12;
+}
+
+bitfield! {
+    /// Flash status
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct FlashStatus(u32);
+    impl Debug;
+    /// A transfer is under way, or the chip has not been deselected for long enough.
+    pub bool, busy, _: 0;
+    /// The chip is selected.
+    pub bool, selected, _: 1;
+}
+
+bitfield! {
+    /// Fuses
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Fuses(u32);
+    impl Debug;
+    /// Packages of a lower security version are not started.
+    pub u8, security_version, _: 7, 0;
+    /// Signing keys of a lower generation are not accepted.
+    pub u8, key_generation, _: 15, 8;
+}
+
+bitfield! {
+    /// Burn fuses
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct FuseBurn(u32);
+    impl Debug;
+    /// Write 1: the security version is raised by one, for good.
+    pub bool, security_version, set_security_version: 0;
+    /// Write 1: the key generation is raised by one, for good.
+    pub bool, key_generation, set_key_generation: 1;
+}
+
+bitfield! {
     /// PAUSE time
     #[derive(Clone, Copy, Default, PartialEq, Eq)]
     pub struct PauseTime(u32);
@@ -305,6 +413,14 @@ bitfield! {
     /// 1: the vector is masked. All are after reset.
     pub bool, masked, set_masked: 0;
 }
+
+/// Root key
+#[repr(C)]
+pub struct RootKey {
+    /// Root key word
+    pub word: [RO<u32>; 8],
+}
+const _: () = assert!(offset_of!(RootKey, word) == 0x0);
 
 /// Steering table
 #[repr(C)]
@@ -332,6 +448,14 @@ pub struct Doorbell {
     pub slot: [DoorbellSlot; 64],
 }
 const _: () = assert!(offset_of!(Doorbell, slot) == 0x0);
+
+/// Flash buffer. What flash transfers send and receive. Not cleared by soft reset; not to be touched during a transfer.
+#[repr(C)]
+pub struct FlashBuffer {
+    /// Flash buffer word
+    pub word: [RW<u32>; 64],
+}
+const _: () = assert!(offset_of!(FlashBuffer, word) == 0x0);
 
 /// MSI-X table entry
 #[repr(C)]
@@ -390,7 +514,8 @@ pub struct Block {
     pub irq: WO<Irq>,
     /// Load cores
     pub load_cores: RW<u32>,
-    _gap1: [u32; 1],
+    /// Boot status. Written by the boot program: where the running firmware comes from.
+    pub boot_status: RW<BootStatus>,
     /// Submission queue, low. Bus address of the submission queue (64-byte entries), bits 31:0.
     pub sq_base_lo: RW<u32>,
     /// Submission queue, high. Bits 63:32.
@@ -405,24 +530,42 @@ pub struct Block {
     pub queue_enable: RW<QueueEnable>,
     /// Submission tail
     pub sq_tail: RW<SqTail>,
-    _gap2: [u32; 1],
+    _gap1: [u32; 1],
     /// Packet memory on the bus, low. Bus address at which devices reach packet memory, bits 31:0.
     pub pm_bus_lo: RW<u32>,
     /// Packet memory on the bus, high. Bits 63:32.
     pub pm_bus_hi: RW<u32>,
-    _gap3: [u32; 2],
+    _gap2: [u32; 2],
     /// MAC address, low
     pub mac_lo: RW<u32>,
     /// MAC address, high
     pub mac_hi: RW<MacHi>,
     /// MTU
     pub mtu: RW<Mtu>,
-    _gap4: [u32; 1],
+    _gap3: [u32; 1],
     /// Core window, selection
     pub core_select: RW<CoreSelect>,
     /// Core window, value
     pub core_value: RO<u32>,
-    _gap5: [u32; 30],
+    _gap4: [u32; 6],
+    /// Flash clock
+    pub flash_clock: RW<FlashClock>,
+    /// Flash transfer. Writing starts a transfer between the flash and FLASH_BUFFER, from its first byte on. Ignored
+    /// while one is under way.
+    pub flash_transfer: RW<FlashTransfer>,
+    /// Flash status
+    pub flash_status: RO<FlashStatus>,
+    _gap5: [u32; 1],
+    /// Board
+    pub board: RO<u32>,
+    /// Fuses
+    pub fuses: RO<Fuses>,
+    /// Burn fuses
+    pub fuse_burn: WO<FuseBurn>,
+    _gap6: [u32; 1],
+    /// Root key
+    pub root_key: RootKey,
+    _gap7: [u32; 8],
     /// Frames received. Frames delivered to a core.
     pub rx_frames: RO<u32>,
     /// Frames sent
@@ -439,7 +582,7 @@ pub struct Block {
     pub move_bytes: [RO<u32>; 2],
     /// Malformed transmit jobs. Completed without sending anything.
     pub tx_bad_jobs: RO<u32>,
-    _gap6: [u32; 1],
+    _gap8: [u32; 1],
     /// Inbound reads. Beats (up to 16 bytes) read from the card over PCIe.
     pub pcie_in_reads: RO<u32>,
     /// Inbound writes. Beats written to the card over PCIe.
@@ -450,7 +593,7 @@ pub struct Block {
     pub pcie_out_writes: RO<u32>,
     /// PAUSE time
     pub pause_time: RO<PauseTime>,
-    _gap7: [u32; 15],
+    _gap9: [u32; 15],
     /// Dropped: length. Longer than 9,216 or shorter than 14 bytes.
     pub drop_length: RO<u32>,
     /// Dropped: EtherType. Neither ARP nor IPv4 nor IPv6.
@@ -480,15 +623,18 @@ pub struct Block {
     pub drop_roce: RO<u32>,
     /// Dropped: ICRC. RoCE packet whose invariant CRC is wrong.
     pub drop_icrc: RO<u32>,
-    _gap8: [u32; 18],
+    _gap10: [u32; 18],
     /// Steering table
     pub steer: Steer,
     /// Doorbell slots. Bus addresses that cores ring by slot number. Not cleared by soft reset.
     pub doorbell: Doorbell,
-    _gap9: [u32; 7808],
+    /// Flash buffer. What flash transfers send and receive. Not cleared by soft reset; not to be touched during a
+    /// transfer.
+    pub flash_buffer: FlashBuffer,
+    _gap11: [u32; 7744],
     /// MSI-X table. PCI Local Bus 3.0, section 6.8.2.
     pub msix: Msix,
-    _gap10: [u32; 3968],
+    _gap12: [u32; 3968],
     /// Pending bits
     pub msix_pending: RO<u32>,
 }
@@ -506,6 +652,7 @@ const _: () = assert!(offset_of!(Block, load_data) == 0x2c);
 const _: () = assert!(offset_of!(Block, watchdog) == 0x30);
 const _: () = assert!(offset_of!(Block, irq) == 0x34);
 const _: () = assert!(offset_of!(Block, load_cores) == 0x38);
+const _: () = assert!(offset_of!(Block, boot_status) == 0x3c);
 const _: () = assert!(offset_of!(Block, sq_base_lo) == 0x40);
 const _: () = assert!(offset_of!(Block, sq_base_hi) == 0x44);
 const _: () = assert!(offset_of!(Block, cq_base_lo) == 0x48);
@@ -520,6 +667,13 @@ const _: () = assert!(offset_of!(Block, mac_hi) == 0x74);
 const _: () = assert!(offset_of!(Block, mtu) == 0x78);
 const _: () = assert!(offset_of!(Block, core_select) == 0x80);
 const _: () = assert!(offset_of!(Block, core_value) == 0x84);
+const _: () = assert!(offset_of!(Block, flash_clock) == 0xa0);
+const _: () = assert!(offset_of!(Block, flash_transfer) == 0xa4);
+const _: () = assert!(offset_of!(Block, flash_status) == 0xa8);
+const _: () = assert!(offset_of!(Block, board) == 0xb0);
+const _: () = assert!(offset_of!(Block, fuses) == 0xb4);
+const _: () = assert!(offset_of!(Block, fuse_burn) == 0xb8);
+const _: () = assert!(offset_of!(Block, root_key) == 0xc0);
 const _: () = assert!(offset_of!(Block, rx_frames) == 0x100);
 const _: () = assert!(offset_of!(Block, tx_frames) == 0x104);
 const _: () = assert!(offset_of!(Block, moves) == 0x108);
@@ -549,6 +703,7 @@ const _: () = assert!(offset_of!(Block, drop_roce) == 0x1b0);
 const _: () = assert!(offset_of!(Block, drop_icrc) == 0x1b4);
 const _: () = assert!(offset_of!(Block, steer) == 0x200);
 const _: () = assert!(offset_of!(Block, doorbell) == 0x400);
+const _: () = assert!(offset_of!(Block, flash_buffer) == 0x600);
 const _: () = assert!(offset_of!(Block, msix) == 0x8000);
 const _: () = assert!(offset_of!(Block, msix_pending) == 0xc000);
 
@@ -601,6 +756,7 @@ pub const REGISTERS: &[crate::Register] = &[
             crate::Field { name: "mover_crc32c", about: "CRC32C in the mover.", high: 2, low: 2 },
             crate::Field { name: "core_sleep", about: "Cores can sleep until an event.", high: 3, low: 3 },
             crate::Field { name: "roce", about: "RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets.", high: 4, low: 4 },
+            crate::Field { name: "flash", about: "Serial flash, boot program and fuses.", high: 5, low: 5 },
         ],
     },
     crate::Register {
@@ -649,6 +805,8 @@ pub const REGISTERS: &[crate::Register] = &[
         fields: &[
             crate::Field { name: "run", about: "1: the cores run. 0: cores, queues and engines are held in reset; registers and memories keep their contents.", high: 0, low: 0 },
             crate::Field { name: "soft_reset", about: "Write 1: this block goes back to its reset values, run and counters included.", high: 1, low: 1 },
+            crate::Field { name: "boot", about: "1: core 0 runs the boot program, all others are held. The program ends by clearing this bit, and sets run if it has started a slot. Set by power-on if the board straps it so, and as reboot says.", high: 2, low: 2 },
+            crate::Field { name: "reboot", about: "1: when a core's watchdog expires, boot is set.", high: 3, low: 3 },
         ],
     },
     crate::Register {
@@ -715,6 +873,20 @@ pub const REGISTERS: &[crate::Register] = &[
         arrays: &[],
         fields: &[
             crate::Field { name: "cores", about: "One bit per core: LOAD_DATA writes into its TCM. Bits of cores that do not exist mean nothing.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "BOOT_STATUS",
+        about: "Boot status. Written by the boot program: where the running firmware comes from.",
+        offset: 0x3c,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "source", about: "0: loaded by the host, 1: slot A, 2: slot B, 3: neither slot is good.", high: 1, low: 0 },
+            crate::Field { name: "trial", about: "The firmware is on trial.", high: 2, low: 2 },
+            crate::Field { name: "refused_a", about: "Why slot A was refused (docs/flashing.md); 0: it was not, or was not looked at.", high: 15, low: 8 },
+            crate::Field { name: "refused_b", about: "Why slot B was refused.", high: 23, low: 16 },
         ],
     },
     crate::Register {
@@ -870,6 +1042,90 @@ pub const REGISTERS: &[crate::Register] = &[
         arrays: &[],
         fields: &[
             crate::Field { name: "value", about: "The counter as it was when CORE_SELECT was written.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "FLASH_CLOCK",
+        about: "Flash clock",
+        offset: 0xa0,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "divider", about: "The clock's halves take divider + 1 clocks each.", high: 7, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "FLASH_TRANSFER",
+        about: "Flash transfer. Writing starts a transfer between the flash and FLASH_BUFFER, from its first byte on. Ignored while one is under way.",
+        offset: 0xa4,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "count", about: "Bytes, 1 to 256; 0: the chip is deselected, nothing else.", high: 8, low: 0 },
+            crate::Field { name: "send", about: "The buffer's bytes are sent.", high: 9, low: 9 },
+            crate::Field { name: "receive", about: "The buffer's bytes are replaced by those received.", high: 10, low: 10 },
+            crate::Field { name: "quad", about: "Four bits a clock on IO3:0 rather than one; either send or receive.", high: 11, low: 11 },
+            crate::Field { name: "hold", about: "The chip stays selected afterwards: the next transfer goes on with the same command.", high: 12, low: 12 },
+        ],
+    },
+    crate::Register {
+        name: "FLASH_STATUS",
+        about: "Flash status",
+        offset: 0xa8,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "busy", about: "A transfer is under way, or the chip has not been deselected for long enough.", high: 0, low: 0 },
+            crate::Field { name: "selected", about: "The chip is selected.", high: 1, low: 1 },
+        ],
+    },
+    crate::Register {
+        name: "BOARD",
+        about: "Board",
+        offset: 0xb0,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "board", about: "Which board the card is on: a firmware package says which it is for.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "FUSES",
+        about: "Fuses",
+        offset: 0xb4,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "security_version", about: "Packages of a lower security version are not started.", high: 7, low: 0 },
+            crate::Field { name: "key_generation", about: "Signing keys of a lower generation are not accepted.", high: 15, low: 8 },
+        ],
+    },
+    crate::Register {
+        name: "FUSE_BURN",
+        about: "Burn fuses",
+        offset: 0xb8,
+        bytes: 4,
+        readable: false,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "security_version", about: "Write 1: the security version is raised by one, for good.", high: 0, low: 0 },
+            crate::Field { name: "key_generation", about: "Write 1: the key generation is raised by one, for good.", high: 1, low: 1 },
+        ],
+    },
+    crate::Register {
+        name: "ROOT_KEY_WORD",
+        about: "Root key word",
+        offset: 0xc0,
+        bytes: 4,
+        readable: true,
+        arrays: &[(8, 0x4)],
+        fields: &[
+            crate::Field { name: "bytes", about: "Ed25519 public key that certifies signing keys (RFC 8032), 4 bytes; the first byte in bits 7:0.", high: 31, low: 0 },
         ],
     },
     crate::Register {
@@ -1200,6 +1456,17 @@ pub const REGISTERS: &[crate::Register] = &[
         arrays: &[(64, 0x8)],
         fields: &[
             crate::Field { name: "address", about: "Bits 63:32.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "FLASH_BUFFER_WORD",
+        about: "Flash buffer word",
+        offset: 0x600,
+        bytes: 4,
+        readable: true,
+        arrays: &[(64, 0x4)],
+        fields: &[
+            crate::Field { name: "bytes", about: "Four bytes; the first one in bits 7:0.", high: 31, low: 0 },
         ],
     },
     crate::Register {

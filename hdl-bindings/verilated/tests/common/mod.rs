@@ -1,6 +1,8 @@
 //! A card brought up by hand, beat by beat, and the images it runs.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod asm;
+
 use std::{env, fs, path::PathBuf};
 
 use sluice_regs::bar0_regs as regs;

@@ -13,7 +13,7 @@ use sluice_wire::mgmt::transports;
 use super::{BringupError, Rig, Slot, Unit, wire};
 use crate::card::CardError;
 use crate::config::{Config, ConfigError, Listener, Placed, raw};
-use crate::nvme::{Ssd, SsdError, SsdInfo};
+use crate::nvme::{Erase, Ssd, SsdError, SsdInfo};
 
 /// What a change is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -420,6 +420,39 @@ impl<D: Device> Rig<D> {
         let placed = next.place(&self.infos())?;
         self.adopt_config(next, placed);
         Ok(device)
+    }
+
+    /// Formats namespace `nsid` of SSD `name` with blocks of `1 << block_shift` bytes: all its data are gone.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; it is in use while a namespace of a subsystem lies on it, or on one that the SSD would format with it.
+    pub fn format_namespace(
+        &mut self,
+        name: &str,
+        nsid: u32,
+        block_shift: u8,
+        erase: Erase,
+    ) -> Change {
+        let index = self.ssd_index(name)?;
+        let Slot::Serving(ssd) = &self.ssds[index].slot else {
+            return Err(ChangeError::Lost { name: name.into() });
+        };
+        let all = ssd.format_takes_all(nsid);
+        let mut there = self.placed_on(index).into_iter();
+        let used = there.find(|p| all || self.config.namespace(p).ssd_nsid == nsid);
+        if let Some(placed) = used {
+            let nqn = &self.config.subsystems[placed.subsystem].nqn;
+            let by = format!("namespace {} of {nqn}", self.config.namespace(&placed).nsid);
+            let (kind, name) = (Kind::Ssd, format!("{name} namespace {nsid}"));
+            return Err(ChangeError::InUse { kind, name, by });
+        }
+        let unit = &mut self.ssds[index];
+        let Slot::Serving(ssd) = &mut unit.slot else {
+            return Err(ChangeError::Lost { name: name.into() });
+        };
+        ssd.format(nsid, block_shift, erase)?;
+        unit.info = ssd.info().clone();
+        Ok(())
     }
 
     /// Shuts an SSD down and detaches it from the card; one that fails on the way is stopped.

@@ -254,7 +254,12 @@ impl<D: Device> Card<D> {
         self.queue.event(&self.device, timeout)
     }
 
-    fn send(&mut self, opcode: Opcode, index: u32, data: &[u8]) -> Result<(), CardError> {
+    pub(super) fn send(
+        &mut self,
+        opcode: Opcode,
+        index: u32,
+        data: &[u8],
+    ) -> Result<(), CardError> {
         let request = Request {
             send: data,
             ..Request::new(opcode, index)
@@ -270,7 +275,7 @@ impl<D: Device> Card<D> {
         self.queue.execute(&self.device, &request).map(drop)
     }
 
-    fn receive<T: FromBytes>(
+    pub(super) fn receive<T: FromBytes>(
         &mut self,
         opcode: Opcode,
         index: u32,

@@ -94,6 +94,25 @@ pub enum CardError {
         /// `WATCHDOG`.
         watchdogs: u32,
     },
+    /// Neither slot of the flash has firmware that the card may start.
+    #[error(
+        "{name}: nothing in the card's flash can be started; slot A: {}, slot B: {}; load firmware from the host, then flash a package that this card takes",
+        super::flash::refusal(refused[0].into()), super::flash::refusal(refused[1].into())
+    )]
+    NothingToStart {
+        /// The device.
+        name: String,
+        /// Why, by slot: one of [`sluice_wire::mgmt::refusals`].
+        refused: [u8; 2],
+    },
+    /// A package that cannot be for this card.
+    #[error("{name}: the package was not sent to the card: {reason}")]
+    Package {
+        /// The device.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A command was refused.
     #[error("{name}: {opcode:?} of {index} was refused: {}", reason(*status, *result))]
     Refused {
@@ -166,6 +185,25 @@ fn reason(status: Status, result: u32) -> String {
         Status::Exists => "there is one already".into(),
         Status::Missing => "there is none".into(),
         Status::InUse => "it is in use".into(),
+        Status::NoFlash => "the card has no flash".into(),
+        Status::PackageRefused => super::flash::refusal(result).into(),
+        Status::OutOfOrder => "not now; the order is begin, write, verify, activate".into(),
+        Status::NotConfirmed => {
+            "the running firmware is on trial: confirm it, or roll back, before it is replaced"
+                .into()
+        }
+        Status::NotFromFlash => {
+            "the running firmware was loaded by the host, there is nothing to confirm or go back to"
+                .into()
+        }
+        Status::KeyRefused => super::flash::key_refusal(result).into(),
+        Status::FlashFailed if result == u32::MAX => {
+            "the flash chip does not answer as it should".into()
+        }
+        Status::FlashFailed => format!("the flash is worn out at {result:#x}"),
+        Status::FuseFailed => {
+            "done, but the fuses could not be burnt: their counters are at their end".into()
+        }
         other => format!("{other:?}"),
     }
 }

@@ -4,6 +4,7 @@
 
 mod commands;
 mod error;
+pub mod flash;
 mod load;
 mod log_ring;
 mod queue;
@@ -26,6 +27,8 @@ use queue::HostQueuePair;
 const READY: u32 = 1;
 /// `CTRL.run`.
 const RUN: u32 = 1 << 0;
+/// `CTRL.boot`.
+const BOOT: u32 = 1 << 2;
 /// `CTRL.soft_reset`.
 const SOFT_RESET: u32 = 1 << 1;
 
@@ -68,13 +71,37 @@ impl<D: Device> Card<D> {
         firmware: Option<Firmware<'_>>,
         options: CardOptions,
     ) -> Result<Self, CardError> {
+        Self::open(device, options, |device| {
+            if let Some(firmware) = firmware {
+                load::load(device, firmware)?;
+            }
+            device.bar(0)?.write32(bar0::CTRL_OFFSET.into(), RUN)?;
+            wait_ready(device, options.boot_timeout)
+        })
+    }
+
+    /// Resets the card and lets its boot program start the firmware that is in its flash.
+    ///
+    /// # Errors
+    /// [`CardError::NothingToStart`] if neither slot is good: then [`Card::boot`] can load firmware, which can repair the
+    /// flash. Other [`CardError`]s as there.
+    pub fn boot_from_flash(device: D, options: CardOptions) -> Result<Self, CardError> {
+        Self::open(device, options, |device| {
+            flash::start(device, options.boot_timeout)?;
+            wait_ready(device, options.boot_timeout)
+        })
+    }
+
+    /// Resets the card, tells it where the queues are, has it started, and says hello.
+    fn open(
+        device: D,
+        options: CardOptions,
+        start: impl FnOnce(&D) -> Result<(), CardError>,
+    ) -> Result<Self, CardError> {
         identify(&device)?;
         let bar = device.bar(0)?;
         bar.write32(bar0::CTRL_OFFSET.into(), 0)?;
         bar.write32(bar0::CTRL_OFFSET.into(), SOFT_RESET)?;
-        if let Some(firmware) = firmware {
-            load::load(&device, firmware)?;
-        }
         if options.interrupts {
             device.irq().enable(2)?;
         }
@@ -83,8 +110,7 @@ impl<D: Device> Card<D> {
         let packet_memory = device.bar(2)?.bus();
         bar.write32(bar0::PM_BUS_LO_OFFSET.into(), packet_memory as u32)?;
         bar.write32(bar0::PM_BUS_HI_OFFSET.into(), (packet_memory >> 32) as u32)?;
-        bar.write32(bar0::CTRL_OFFSET.into(), RUN)?;
-        wait_ready(&device, options.boot_timeout)?;
+        start(&device)?;
         bar.write32(bar0::QUEUE_ENABLE_OFFSET.into(), 1)?;
         let mut card = Self {
             device,

@@ -1,4 +1,5 @@
-//! The admin queue pair: one command at a time, in host memory.
+//! The admin queue pair: one command at a time, in host memory. Queues and data buffer are one piece of memory, so that a
+//! later driver finds all of it by what the controller's ASQ register says.
 
 use std::time::Duration;
 
@@ -14,13 +15,18 @@ const SQE: usize = size_of::<Sqe>();
 const CQE: usize = size_of::<Cqe>();
 /// Entries of both queues.
 const ENTRIES: u16 = 32;
-/// Size of the data buffer: one page, which is what Identify and the logs used here need.
-const DATA: usize = 4096;
+/// What Identify and most logs need.
+const PAGE: usize = 4096;
+/// Most data that one command brings or gets, bytes.
+pub const MAX_DATA: usize = 64 << 10;
+/// Where in the piece of memory: the submission queue at its beginning, then these.
+const CQ: usize = PAGE;
+const LIST: usize = 2 * PAGE;
+const DATA: usize = 3 * PAGE;
+const BLOCK: usize = DATA + MAX_DATA;
 
 pub(super) struct AdminQueue {
-    sq: Box<dyn DmaBuffer>,
-    cq: Box<dyn DmaBuffer>,
-    data: Box<dyn DmaBuffer>,
+    memory: Box<dyn DmaBuffer>,
     /// Bytes between doorbells.
     stride: u64,
     tail: u16,
@@ -32,11 +38,14 @@ pub(super) struct AdminQueue {
 
 impl AdminQueue {
     pub fn new<D: Device>(device: &D, cap: Cap, options: SsdOptions) -> Result<Self, SsdError> {
-        let dma = device.dma();
+        let memory = device.dma().alloc(BLOCK, PAGE)?;
+        // The list of all data pages but the first, for commands of more than two.
+        for page in 1..MAX_DATA / PAGE {
+            let bus = memory.bus() + (DATA + page * PAGE) as u64;
+            memory.write(LIST + 8 * (page - 1), &bus.to_le_bytes())?;
+        }
         Ok(Self {
-            sq: dma.alloc(usize::from(ENTRIES) * SQE, 4096)?,
-            cq: dma.alloc(usize::from(ENTRIES) * CQE, 4096)?,
-            data: dma.alloc(DATA, 4096)?,
+            memory,
             stride: 4 << cap.dstrd(),
             tail: 0,
             head: 0,
@@ -52,7 +61,8 @@ impl AdminQueue {
 
     /// Bus addresses of the two queues.
     pub fn bus(&self) -> (u64, u64) {
-        (self.sq.bus(), self.cq.bus())
+        let base = self.memory.bus();
+        (base, base + CQ as u64)
     }
 
     /// A page of Identify data.
@@ -61,23 +71,36 @@ impl AdminQueue {
         device: &D,
         cns: u8,
         nsid: u32,
-    ) -> Result<[u8; DATA], SsdError> {
+    ) -> Result<[u8; PAGE], SsdError> {
         let mut sqe = Sqe::new(AdminOpcode::Identify as u8, 0, nsid);
         sqe.cdw10.set(cns.into());
-        self.with_data(device, "Identify", sqe)
+        let data = self.receive(device, "Identify", sqe, PAGE)?;
+        Ok(data.try_into().expect("as long as asked for"))
     }
 
-    pub fn smart<D: Device>(&mut self, device: &D) -> Result<SmartLog, SsdError> {
+    /// `len` bytes (a multiple of 4, at most [`MAX_DATA`]) of a log page of the controller.
+    pub fn log<D: Device>(
+        &mut self,
+        device: &D,
+        command: &'static str,
+        page: u8,
+        len: usize,
+    ) -> Result<Vec<u8>, SsdError> {
         let mut sqe = Sqe::new(
             AdminOpcode::GetLogPage as u8,
             0,
             sluice_wire::nvme::NSID_ALL,
         );
-        let dwords_z = size_of::<SmartLog>() as u32 / 4 - 1;
-        sqe.cdw10.set(u32::from(page::SMART) | dwords_z << 16);
-        let data = self.with_data(device, "Get Log Page (SMART)", sqe)?;
-        let (log, _) = SmartLog::read_from_prefix(&data).expect("512 of 4096 bytes");
-        Ok(log)
+        let dwords_z = (len / 4).max(1) as u32 - 1;
+        sqe.cdw10.set(u32::from(page) | (dwords_z & 0xFFFF) << 16);
+        sqe.cdw11.set(dwords_z >> 16);
+        self.receive(device, command, sqe, len)
+    }
+
+    pub fn smart<D: Device>(&mut self, device: &D) -> Result<SmartLog, SsdError> {
+        let len = size_of::<SmartLog>();
+        let data = self.log(device, "Get Log Page (SMART)", page::SMART, len)?;
+        Ok(SmartLog::read_from_bytes(&data).expect("as long as asked for"))
     }
 
     /// Asks for queue pairs; gives what was granted.
@@ -144,44 +167,90 @@ impl AdminQueue {
         Ok(self.execute(device, "Abort", sqe)? & 1 == 0)
     }
 
-    fn with_data<D: Device>(
+    fn receive<D: Device>(
         &mut self,
         device: &D,
         command: &'static str,
-        mut sqe: Sqe,
-    ) -> Result<[u8; DATA], SsdError> {
-        let mut page = [0; DATA];
-        self.data.write(0, &page)?;
-        sqe.set_prp(self.data.bus(), 0);
-        self.execute(device, command, sqe)?;
-        self.data.read(0, &mut page)?;
-        Ok(page)
+        sqe: Sqe,
+        len: usize,
+    ) -> Result<Vec<u8>, SsdError> {
+        let data = Transfer::Receive(len);
+        let (cqe, data) = self.transfer(device, command, sqe, &data)?;
+        checked(device, command, &cqe)?;
+        Ok(data)
     }
 
-    /// Sends a command and waits for it; gives dword 0 of the completion.
-    fn execute<D: Device>(
+    /// Sends a command with data either way, and waits for it; gives its completion, whatever it says, and what came.
+    pub fn transfer<D: Device>(
         &mut self,
         device: &D,
         command: &'static str,
         mut sqe: Sqe,
+        data: &Transfer<'_>,
+    ) -> Result<(Cqe, Vec<u8>), SsdError> {
+        let len = data.len();
+        if len > MAX_DATA || !len.is_multiple_of(4) {
+            let (name, max) = (device.name().into(), MAX_DATA);
+            return Err(SsdError::DataLength {
+                name,
+                got: len,
+                max,
+            });
+        }
+        match data {
+            Transfer::None => {}
+            Transfer::Send(bytes) => self.memory.write(DATA, bytes)?,
+            Transfer::Receive(len) => self.memory.write(DATA, &vec![0; *len])?,
+        }
+        let bus = self.memory.bus() + DATA as u64;
+        match len.div_ceil(PAGE) {
+            0 => {}
+            1 => sqe.set_prp(bus, 0),
+            2 => sqe.set_prp(bus, bus + PAGE as u64),
+            _ => sqe.set_prp(bus, self.memory.bus() + LIST as u64),
+        }
+        let cqe = self.submit(device, command, sqe)?;
+        let mut came = vec![
+            0;
+            if let Transfer::Receive(len) = data {
+                *len
+            } else {
+                0
+            }
+        ];
+        self.memory.read(DATA, &mut came)?;
+        Ok((cqe, came))
+    }
+
+    /// Sends a command without data and waits for it; gives dword 0 of the completion.
+    pub fn execute<D: Device>(
+        &mut self,
+        device: &D,
+        command: &'static str,
+        sqe: Sqe,
     ) -> Result<u32, SsdError> {
+        let cqe = self.submit(device, command, sqe)?;
+        checked(device, command, &cqe)?;
+        Ok(cqe.result.get() as u32)
+    }
+
+    fn submit<D: Device>(
+        &mut self,
+        device: &D,
+        command: &'static str,
+        mut sqe: Sqe,
+    ) -> Result<Cqe, SsdError> {
         self.cid = self.cid.wrapping_add(1);
         sqe.cid.set(self.cid);
-        self.sq.write(usize::from(self.tail) * SQE, sqe.bytes())?;
+        let (at, bytes) = (usize::from(self.tail) * SQE, sqe.bytes());
+        // The word with the identifier comes last, so that an entry is there only when all of it is.
+        self.memory.write(at + 4, &bytes[4..])?;
+        self.memory.write(at, &bytes[..4])?;
         self.tail = (self.tail + 1) % ENTRIES;
         device
             .bar(0)?
             .write32(register::DOORBELLS.into(), self.tail.into())?;
-        let cqe = self.wait(device, command)?;
-        let name = device.name().to_string();
-        match cqe.status() {
-            s if s.is_ok() => Ok(cqe.result.get() as u32),
-            status => Err(SsdError::Command {
-                name,
-                command,
-                status,
-            }),
-        }
+        self.wait(device, command)
     }
 
     fn wait<D: Device>(&mut self, device: &D, command: &'static str) -> Result<Cqe, SsdError> {
@@ -227,12 +296,12 @@ impl AdminQueue {
 
     /// The next completion, if it is there. The phase tag is read before the rest.
     fn take<D: Device>(&mut self, device: &D) -> Result<Option<Cqe>, SsdError> {
-        let at = usize::from(self.head) * CQE;
-        if (self.cq.read32(at + 12)? & 1 << 16 != 0) != self.phase {
+        let at = CQ + usize::from(self.head) * CQE;
+        if (self.memory.read32(at + 12)? & 1 << 16 != 0) != self.phase {
             return Ok(None);
         }
         let mut cqe = Cqe::default();
-        self.cq.read(at, cqe.as_mut_bytes())?;
+        self.memory.read(at, cqe.as_mut_bytes())?;
         self.head += 1;
         if self.head == ENTRIES {
             (self.head, self.phase) = (0, !self.phase);
@@ -242,6 +311,38 @@ impl AdminQueue {
             self.head.into(),
         )?;
         Ok(Some(cqe))
+    }
+}
+
+/// Data of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transfer<'a> {
+    /// None.
+    None,
+    /// To the controller.
+    Send(&'a [u8]),
+    /// So many bytes from it.
+    Receive(usize),
+}
+
+impl Transfer<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Send(bytes) => bytes.len(),
+            Self::Receive(len) => *len,
+        }
+    }
+}
+
+fn checked<D: Device>(device: &D, command: &'static str, cqe: &Cqe) -> Result<(), SsdError> {
+    match cqe.status() {
+        s if s.is_ok() => Ok(()),
+        status => Err(SsdError::Command {
+            name: device.name().into(),
+            command,
+            status,
+        }),
     }
 }
 

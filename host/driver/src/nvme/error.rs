@@ -90,6 +90,46 @@ pub enum SsdError {
         /// How.
         status: Status,
     },
+    /// More data than a command may have.
+    #[error("{name}: 0 to {max} bytes of data in multiples of 4 wanted, {got} came")]
+    DataLength {
+        /// The device.
+        name: String,
+        /// Asked for.
+        got: usize,
+        /// Most.
+        max: usize,
+    },
+    /// A command that would break the data path, or never come back.
+    #[error("{name}: admin command {opcode:#04x} is not passed through: it {why}")]
+    Forbidden {
+        /// The device.
+        name: String,
+        /// Its opcode.
+        opcode: u8,
+        /// What it would do, and whether it can be forced.
+        why: &'static str,
+    },
+    /// It cannot do that.
+    #[error("{name}: it does not support {what}")]
+    Unsupported {
+        /// The device.
+        name: String,
+        /// What.
+        what: &'static str,
+    },
+    /// An argument is out of range.
+    #[error("{name}: {what}: {want} wanted, {got} came")]
+    Argument {
+        /// The device.
+        name: String,
+        /// Which.
+        what: &'static str,
+        /// What is allowed.
+        want: String,
+        /// What came.
+        got: String,
+    },
     /// A command was not completed.
     #[error("{name}: {command} was not completed within {limit:?}; reset the controller")]
     Silent {

@@ -24,6 +24,16 @@ pub struct SsdInfo {
     pub vwc: u8,
     /// Deepest queue, entries.
     pub max_entries: u32,
+    /// Optional admin commands (OACS).
+    pub oacs: u16,
+    /// Firmware updates (FRMW): bit 0 slot 1 read-only, 3:1 slots, 4 activation without reset.
+    pub frmw: u8,
+    /// Granularity of a firmware download in 4 KiB (FWUG); 0 not said, 255 none.
+    pub fwug: u8,
+    /// Format attributes (FNA): bit 0 all namespaces at once, 1 erased all at once, 2 cryptographic erase.
+    pub fna: u8,
+    /// Entries of the error log.
+    pub error_entries: u16,
     /// Namespaces that can be used: block sizes of 512 or 4,096 bytes without metadata.
     pub namespaces: Vec<SsdNamespace>,
 }
@@ -66,6 +76,11 @@ pub(super) fn identify<D: Device>(
         },
         oncs: id.oncs.get(),
         vwc: id.vwc,
+        oacs: id.oacs.get(),
+        frmw: id.frmw,
+        fwug: id.fwug,
+        fna: id.fna,
+        error_entries: u16::from(id.elpe_z) + 1,
         max_entries: u32::from(cap.mqes_z()) + 1,
         namespaces: Vec::new(),
     };
@@ -141,7 +156,7 @@ fn uuid(list: &[u8]) -> Option<[u8; 16]> {
 }
 
 /// ASCII without its padding; anything else becomes `?`.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let printable = |b: &u8| {
         if (0x20..0x7F).contains(b) {
             char::from(*b)

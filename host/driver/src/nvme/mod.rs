@@ -1,19 +1,29 @@
-//! An NVMe SSD as the host driver uses it: reset, admin queue, Identify, queues created at given bus addresses, health.
+//! An NVMe SSD as the host driver uses it: reset, admin queue, Identify, queues created at given bus addresses; health, logs,
+//! format, firmware, and admin commands passed through.
 //! Source: NVMe Base Specification 2.1, section 3.5.1 (initialization) and section 3.6 (shutdown).
 //!
 //! I/O commands are not sent from here: the card does that.
 
 mod admin;
 mod error;
+mod format;
+mod health;
 mod identify;
+mod passthrough;
+mod update;
 
 use std::time::Duration;
 
 use sluice_device::{Device, all_ones32, all_ones64};
 use sluice_wire::nvme::{Aqa, Cap, Cc, Csts, SmartLog, Version, register};
 
+pub use admin::{MAX_DATA, Transfer};
 pub use error::SsdError;
+pub use format::{Erase, NamespaceIds};
+pub use health::{ErrorInfo, FirmwareInfo, Health};
 pub use identify::{SsdInfo, SsdNamespace};
+pub use passthrough::{AdminAnswer, AdminCommand};
+pub use update::{Activation, Commit};
 
 use admin::AdminQueue;
 

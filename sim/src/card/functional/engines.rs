@@ -12,6 +12,7 @@ use sluice_wire::crc32c;
 
 use super::CLOCKS_PER_MICRO;
 use super::registers::Registers;
+use super::storage::Storage;
 use crate::card::{Ethernet, TimeSource};
 use crate::fabric::{BusError, Clock, MAX_PAYLOAD, Port, Tlp};
 
@@ -60,6 +61,7 @@ pub struct Shared {
     clock: Clock,
     time: TimeSource,
     micros: u64,
+    pub storage: Storage,
 }
 
 impl Shared {
@@ -77,6 +79,7 @@ impl Shared {
             clock: 0,
             time: TimeSource::Clocks,
             micros: 0,
+            storage: Storage::blank(seed),
         };
         shared.reset();
         shared
@@ -99,6 +102,11 @@ impl Shared {
 
     pub fn cores(&self) -> u8 {
         self.registers.cores()
+    }
+
+    /// Clocks so far.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub fn set_clock(&mut self, clock: Clock) {

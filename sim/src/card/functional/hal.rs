@@ -9,6 +9,9 @@ use sluice_wire::crc32c;
 use super::engines::{JOB_DEPTH, MAIL_DEPTH, Shared};
 use crate::fabric::Tlp;
 
+/// Nanoseconds of a clock.
+const NANOSECONDS: u64 = 4;
+
 /// The card as one core sees it.
 pub struct FunctionalHal<'a> {
     shared: &'a mut Shared,
@@ -152,6 +155,18 @@ impl Hal for FunctionalHal<'_> {
 
     fn steer(&mut self, bucket: u8, core: CoreId) {
         self.shared.registers.set_steer(bucket, core.0);
+    }
+
+    fn flash(&mut self) -> Option<sluice_hal::flash::Storage<'_>> {
+        let now = self.shared.clock() * NANOSECONDS;
+        let boot = self.shared.registers.boot_report();
+        let storage = &mut self.shared.storage;
+        storage.chip.0.set_time(now);
+        Some(sluice_hal::flash::Storage {
+            flash: &mut storage.chip,
+            fuses: &mut storage.fuses,
+            boot,
+        })
     }
 
     fn phase(&mut self, _phase: Phase) {}

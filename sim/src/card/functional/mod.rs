@@ -6,6 +6,7 @@
 mod engines;
 mod hal;
 mod registers;
+mod storage;
 
 use crate::card::{BAR2_BASE, CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, QUANTUM, Tlp};
@@ -13,6 +14,7 @@ use engines::Shared;
 use hal::FunctionalHal;
 use sluice_app::{ControlCore, DataCore, Resources};
 use sluice_hal::CoreId;
+use sluice_nor::{FuseBank, Nor};
 
 /// Clocks that one pass of a core's loop takes here.
 pub const PASS: Clock = QUANTUM;
@@ -54,6 +56,25 @@ impl FunctionalCard {
         };
         card.reset_cores();
         card
+    }
+
+    /// With this chip on its board and these fuses.
+    #[must_use]
+    pub fn with_flash(mut self, chip: Nor, fuses: FuseBank) -> Self {
+        self.shared.storage.chip.0 = chip;
+        self.shared.storage.fuses.0 = fuses;
+        self
+    }
+
+    /// The flash chip, for faults and figures.
+    pub fn chip(&mut self) -> &mut Nor {
+        &mut self.shared.storage.chip.0
+    }
+
+    /// The fuses.
+    #[must_use]
+    pub fn fuses(&self) -> &FuseBank {
+        &self.shared.storage.fuses.0
     }
 
     fn reset_cores(&mut self) {
@@ -111,6 +132,15 @@ impl FunctionalCard {
             self.shared
                 .registers
                 .write(addr + 4 * i as u32, u32::from_le_bytes(bytes));
+        }
+        let mut was = was;
+        if self.shared.registers.booting() {
+            if std::mem::take(&mut was) {
+                self.shared.reset();
+                self.reset_cores();
+            }
+            let (status, images) = self.shared.storage.boot();
+            self.shared.registers.booted(status, images);
         }
         match (was, self.shared.registers.running()) {
             (false, true) => self.boot(),
@@ -228,6 +258,10 @@ impl CardModel for FunctionalCard {
 
     fn set_time(&mut self, source: TimeSource) {
         self.shared.set_time(source);
+    }
+
+    fn functional_mut(&mut self) -> Option<&mut FunctionalCard> {
+        Some(self)
     }
 
     fn functional(&self) -> Option<&FunctionalCard> {

@@ -1,6 +1,7 @@
 //! BAR0 of the functional card: the registers that have behaviour here, and plain storage for the rest.
 
 use sluice_engines::DropReason;
+use sluice_hal::flash::BootReport;
 use sluice_hal::{DOORBELL_SLOTS, HostQueue, layout};
 use sluice_regs::bar0_regs as r;
 use sluice_regs::{MAGIC, MAP_VERSION};
@@ -11,6 +12,9 @@ const VECTORS: usize = 32;
 const WORDS: usize = 0x1000 / 4;
 /// TCM of the hardware's tiles, in bytes; here it holds what was loaded and nothing else.
 const TCM_SIZE: u32 = 512 << 10;
+/// `CTRL.run` and `CTRL.boot`.
+const RUN: u32 = 1 << 0;
+const BOOT: u32 = 1 << 2;
 /// Bits of the load address.
 const LOAD_ADDRESS: u32 = (1 << 20) - 1;
 
@@ -72,7 +76,37 @@ impl Registers {
     }
 
     pub fn running(&self) -> bool {
-        self.get(r::CTRL_OFFSET) & 1 != 0
+        self.get(r::CTRL_OFFSET) & RUN != 0
+    }
+
+    /// The boot program is to choose firmware.
+    pub fn booting(&self) -> bool {
+        self.get(r::CTRL_OFFSET) & BOOT != 0
+    }
+
+    /// What the boot program does at its end: it reports, and starts the cores unless neither slot is good.
+    pub fn booted(&mut self, status: r::BootStatus, images: Option<[Vec<u8>; 2]>) {
+        self.set(r::BOOT_STATUS_OFFSET, status.0);
+        let run = images.is_some();
+        if let Some([control, data]) = images {
+            let (first, others) = self.loaded.split_at_mut(1);
+            first.fill(control);
+            others.fill(data);
+        }
+        self.set(r::CTRL_OFFSET, if run { RUN } else { 0 });
+    }
+
+    /// How the last start went.
+    pub fn boot_report(&self) -> BootReport {
+        let status = r::BootStatus(self.get(r::BOOT_STATUS_OFFSET));
+        BootReport {
+            slot: match status.source() {
+                1 => Some(0),
+                2 => Some(1),
+                _ => None,
+            },
+            refused: [status.refused_a(), status.refused_b()],
+        }
     }
 
     fn get(&self, offset: u32) -> u32 {

@@ -4,5 +4,6 @@ mod bench;
 mod driver;
 mod firmware;
 mod io;
+mod maintain;
 mod prp;
 mod rig;

@@ -26,10 +26,10 @@ hosts = ["nqn.2026-01.org.example:host"]
 namespaces = [{ nsid = 1, ssd = "ssd0" }, { nsid = 2, ssd = "ssd1", first_block = 10, blocks = 5 }]
 "#;
 
-struct Bench {
+pub struct Bench {
     fake: FakeCard,
     worlds: [Handle; 2],
-    rig: Rig<Box<dyn Device>>,
+    pub rig: Rig<Box<dyn Device>>,
 }
 
 fn ssds() -> [Handle; 2] {
@@ -66,7 +66,7 @@ fn start(
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (fake, worlds) = (FakeCard::default(), ssds());
         let rig = start(&fake, &worlds, TEXT).expect("starts");
         Self { fake, worlds, rig }

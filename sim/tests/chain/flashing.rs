@@ -1,0 +1,468 @@
+//! The card's firmware replaced over the host driver's mailbox: under load, with packages that are no good, and with the power
+//! failing at every program and erase. The functional card runs its own firmware whatever the packages hold, so they are small.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use sluice_boot::image::{Version, boards};
+use sluice_boot::layout::{FLASH_SIZE, Slot};
+use sluice_boot::pack::{self, Contents, SigningKey};
+use sluice_device::Device;
+use sluice_driver::card::flash::Progress;
+use sluice_driver::card::{Card, CardError, CardOptions, Firmware};
+use sluice_nor::{FuseBank, Nor, Timing};
+use sluice_regs::MAP_VERSION;
+use sluice_sim::card::functional::FunctionalCard;
+use sluice_sim::initiator::{Transport, Workload, WorkloadConfig};
+use sluice_sim::link::LinkConfig;
+use sluice_sim::scenario::server::Setup;
+use sluice_sim::ssd::Latency;
+use sluice_sim::world::{World, WorldHandle, card_device};
+use sluice_wire::mgmt::{Opcode, Status, refusals};
+use zerocopy::IntoBytes;
+
+use crate::common::{Bench, MS, On, mix, named, to_demo};
+
+crate::over_both_transports! { an_update_under_load_loses_no_acknowledged_write }
+
+fn root() -> SigningKey {
+    SigningKey::from_seed([3; 32])
+}
+
+fn contents(version: u16) -> Contents<'static> {
+    static IMAGE: [u8; 9000] = [0xA5; 9000];
+    Contents {
+        control: &IMAGE[..4000],
+        data: &IMAGE,
+        board: boards::SIMULATED,
+        map_version: MAP_VERSION,
+        version: Version {
+            major: version,
+            ..Version::default()
+        },
+        security_version: 0,
+        label: "test",
+    }
+}
+
+fn package(version: u16) -> Vec<u8> {
+    pack::package(&contents(version), &root()).expect("within bounds")
+}
+
+/// A card's flash with version 1, and its fuses.
+fn storage(timing: Timing, seed: u64) -> (Nor, FuseBank) {
+    let whole = pack::whole_flash(&package(1), &[], None);
+    let nor = Nor::new(FLASH_SIZE as usize, timing, seed).with_content(&whole);
+    let fuses = FuseBank::new(boards::SIMULATED, MAP_VERSION, root().public());
+    (nor, fuses)
+}
+
+fn setup() -> Setup {
+    let mut setup = On::functional().cores(2).default_setup();
+    setup.flash = Some(storage(Timing::TYPICAL, 1));
+    for ssd in &mut setup.ssds {
+        ssd.latency = Latency::NAND;
+    }
+    setup
+}
+
+fn version(card: &mut Card<Box<dyn Device>>, slot: Slot) -> Result<u16, u32> {
+    let state = card.flash_state().expect("the card answers");
+    state.slot(slot).map(|slot| slot.version.0)
+}
+
+/// The status of a command that the card refuses.
+fn refused(outcome: Result<(), CardError>) -> (Opcode, Status, u32) {
+    match outcome {
+        Err(CardError::Refused {
+            opcode,
+            status,
+            result,
+            ..
+        }) => (opcode, status, result),
+        other => panic!("refused by the card, not {other:?}"),
+    }
+}
+
+/// Downloads, verifies and activates while two hosts write and read; the card is started anew, hosts reconnect, and what they
+/// were told was written is there.
+fn an_update_under_load_loses_no_acknowledged_write(over: Transport) {
+    let mut bench = Bench::with(
+        &named("update-under-load", over),
+        &setup(),
+        &LinkConfig::default(),
+    );
+    let hosts = [bench.host(1), bench.host(2)];
+    let connect = |n: u8| to_demo(n).over(over);
+    let mut before = Vec::new();
+    for (n, host) in (1u8..).zip(hosts) {
+        let (controller, namespaces) = bench.connect_with(host, &connect(n));
+        let load = WorkloadConfig {
+            read_percent: 30,
+            seed: n.into(),
+            ends_when_lost: true,
+            ..mix(
+                &controller,
+                &namespaces[usize::from(n) - 1],
+                4096,
+                2,
+                u64::MAX,
+            )
+        };
+        bench.at(host).attach(Workload::new(load));
+        before.push(0);
+    }
+    bench.run(10 * MS);
+
+    let done =
+        |bench: &mut Bench| hosts.map(|h| bench.at(h).workload().expect("a load").stats().ios());
+    let (at_start, start) = (done(&mut bench), bench.lab.now());
+    let mut pieces = 0;
+    bench.beside(|server| {
+        let card = server.rig.card();
+        card.flash(&package(2), &mut |progress| {
+            pieces += u32::from(matches!(progress, Progress::Written { .. }));
+        })
+        .expect("a good package");
+        card.activate().expect("it was verified");
+    });
+    let (at_end, end) = (done(&mut bench), bench.lab.now());
+    let flashing = end - start;
+    for (host, (from, to)) in at_start.into_iter().zip(at_end).enumerate() {
+        println!(
+            "{over}: host {}: {} commands in {:.1} ms while {pieces} pieces were flashed",
+            host + 1,
+            to - from,
+            flashing as f64 / MS as f64
+        );
+        assert!(to - from > 1000, "the load went on: {from} to {to}");
+    }
+    let errors =
+        |bench: &mut Bench| hosts.map(|h| bench.at(h).workload().expect("a load").stats().failed);
+    assert_eq!(
+        errors(&mut bench),
+        [0, 0],
+        "nothing failed before the new start"
+    );
+
+    // The controlled reset: connections end, and the loads with them.
+    bench = bench.restart_from_flash();
+    bench.run(MS);
+    let mut acknowledged = Vec::new();
+    let mut lost_at = u64::MAX;
+    for host in hosts {
+        bench.at(host).end_workload();
+        bench.until("what was under way has failed", 60_000 * MS, |b| {
+            b.at(host).workload().is_some_and(Workload::is_done)
+        });
+        let load = bench.at(host).detach().expect("a load");
+        lost_at = lost_at.min(load.stats().finished);
+        let known: Vec<_> = load.contents().collect();
+        assert!(!known.is_empty());
+        acknowledged.push((known, load.config().clone(), load.stats().writes));
+    }
+    // As a host does it by itself: again and again until it is let in.
+    let mut back = Vec::new();
+    for ((n, host), (known, load, _)) in (1u8..).zip(hosts).zip(&acknowledged) {
+        let mut tries = 1;
+        let controller = loop {
+            match bench.on(host, |b| b.connect(&connect(n))) {
+                Ok(controller) => break controller,
+                Err(error) => {
+                    assert!(tries < 100, "host {n} is not let in: {error}");
+                    tries += 1;
+                    bench.run(10 * MS);
+                }
+            }
+        };
+        let ns = bench
+            .on(host, |b| b.namespace(controller.admin, load.nsid))
+            .expect("its namespace");
+        let (lba, generation) = known[0];
+        bench
+            .on(host, |b| {
+                b.verify_pattern(controller.io[0], &ns, lba, load.io_blocks, generation)
+            })
+            .unwrap_or_else(|e| panic!("host {n}: {e}"));
+        // The boot program of the functional card takes no card time: reading and checking a slot comes on top.
+        let gap = bench.lab.now() - lost_at;
+        println!(
+            "{over}: host {n}: {:.2} ms of card time from the loss of its connection to its next data ({tries} tries to connect)",
+            gap as f64 / MS as f64
+        );
+        back.push((controller, ns));
+    }
+    for (((controller, ns), (known, load, writes)), host) in
+        back.into_iter().zip(acknowledged).zip(hosts)
+    {
+        let io = controller.io[0];
+        for (lba, generation) in &known {
+            bench
+                .on(host, |b| {
+                    b.verify_pattern(io, &ns, *lba, load.io_blocks, *generation)
+                })
+                .unwrap_or_else(|e| panic!("host {host}: acknowledged and lost at {lba}: {e}"));
+        }
+        println!(
+            "{over}: {} places of {writes} acknowledged writes verified",
+            known.len()
+        );
+        bench
+            .on(host, |b| b.disconnect(&controller))
+            .expect("disconnect");
+    }
+    let state = bench
+        .server
+        .rig
+        .card()
+        .flash_state()
+        .expect("the card answers");
+    assert_eq!(
+        (state.running(), state.is_on_trial()),
+        (Some(Slot::B), true)
+    );
+    let card = bench.server.rig.card();
+    assert!(card.health().expect("every core answers").is_good());
+    card.confirm().expect("it is well");
+    let state = card.flash_state().expect("the card answers");
+    assert_eq!((state.active(), state.trial()), (Some(Slot::B), None));
+    bench.drop_capture("it has the connections that the new start cut off");
+}
+
+/// Packages and requests that are refused while a host works: no command fails, and the card starts what it started before.
+#[test]
+fn what_is_refused_leaves_the_running_firmware_and_its_hosts_alone() {
+    let mut bench = Bench::with("refused-packages", &setup(), &LinkConfig::default());
+    let host = bench.host(1);
+    let (controller, namespaces) = bench.connect_with(host, &to_demo(1));
+    let load = mix(&controller, &namespaces[0], 4096, 2, u64::MAX);
+    bench.at(host).attach(Workload::new(load));
+    let good = package(2);
+    bench.beside(|server| {
+        let card = server.rig.card();
+        let mut flash = |bytes: &[u8]| card.flash(bytes, &mut |_| ());
+        // What the driver sees by itself.
+        for (bytes, wanted) in [
+            (good[..good.len() - 1].to_vec(), "was it copied whole?"),
+            (good[..200].to_vec(), "this has 200 in all"),
+            (vec![0x55; 4096], "not a firmware package"),
+            (
+                pack::package(
+                    &Contents {
+                        board: 77,
+                        ..contents(2)
+                    },
+                    &root(),
+                )
+                .expect("bounds"),
+                "it is for board 77, the card is 1",
+            ),
+            (
+                pack::package(
+                    &Contents {
+                        map_version: 9,
+                        ..contents(2)
+                    },
+                    &root(),
+                )
+                .expect("bounds"),
+                "it is for register map 9",
+            ),
+        ] {
+            let error = flash(&bytes).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+        // What only the card sees.
+        let stranger =
+            pack::package(&contents(2), &SigningKey::from_seed([9; 32])).expect("bounds");
+        let begin = Opcode::FlashBegin;
+        let package_refused = Status::PackageRefused;
+        assert_eq!(
+            refused(flash(&stranger)),
+            (begin, package_refused, refusals::UNKNOWN_KEY)
+        );
+        let mut changed = good.clone();
+        changed[64] ^= 1;
+        assert_eq!(
+            refused(flash(&changed)),
+            (begin, package_refused, refusals::SIGNATURE)
+        );
+        let mut changed = good.clone();
+        changed[5000] ^= 1;
+        let verify = Opcode::FlashVerify;
+        assert_eq!(
+            refused(flash(&changed)),
+            (verify, package_refused, refusals::DIGEST)
+        );
+        let out_of_order = |opcode| (opcode, Status::OutOfOrder, 0);
+        assert_eq!(
+            refused(card.activate()),
+            out_of_order(Opcode::FlashActivate)
+        );
+        let stray = pack::certificate(&SigningKey::from_seed([9; 32]), &[1; 32], 1, 1, 0);
+        let outcome = card.rotate_key(stray.as_bytes());
+        let signature = sluice_wire::mgmt::key_refusals::SIGNATURE;
+        assert_eq!(
+            refused(outcome),
+            (Opcode::KeyRotate, Status::KeyRefused, signature)
+        );
+        assert_eq!(
+            refused(card.rotate_key(&[0; 100])),
+            (Opcode::KeyRotate, Status::BadLength, 128)
+        );
+        // There is nothing to go back to in slot B.
+        let empty = (Opcode::FlashRollBack, package_refused, refusals::MAGIC);
+        let rolled = refused(card.roll_back());
+        assert!(
+            rolled == empty || rolled.2 == refusals::DIGEST,
+            "{rolled:?}"
+        );
+        assert_eq!(version(card, Slot::A), Ok(1));
+    });
+    bench.at(host).end_workload();
+    let stats = bench.finish_loads(&[host]).remove(0);
+    assert_eq!(stats.errors, [""; 0]);
+    assert!(stats.ios() > 100);
+    bench
+        .on(host, |b| b.disconnect(&controller))
+        .expect("disconnect");
+    bench.check_capture();
+    let bench = bench.restart_from_flash();
+    let mut server = bench.server;
+    let state = server.rig.card().flash_state().expect("the card answers");
+    assert_eq!(
+        (state.running(), state.is_on_trial()),
+        (Some(Slot::A), false)
+    );
+}
+
+/// A key is certified, signs, and is what the next download needs.
+#[test]
+fn a_new_signing_key_is_taken_and_used() {
+    let mut bench = Bench::with("new-key", &setup(), &LinkConfig::default());
+    let daily = SigningKey::from_seed([4; 32]);
+    let signed = pack::package(&contents(2), &daily).expect("within bounds");
+    let certificate = pack::certificate(&root(), &daily.public(), boards::SIMULATED, 1, 0);
+    let card = bench.server.rig.card();
+    let unknown = (
+        Opcode::FlashBegin,
+        Status::PackageRefused,
+        refusals::UNKNOWN_KEY,
+    );
+    assert_eq!(refused(card.flash(&signed, &mut |_| ())), unknown);
+    card.rotate_key(certificate.as_bytes()).expect("certified");
+    let state = card.flash_state().expect("the card answers");
+    assert_eq!(state.raw.keys.map(|key| key.generation.get()), [1, 0]);
+    card.flash(&signed, &mut |_| ())
+        .expect("signed by a known key");
+    card.activate().expect("verified");
+    bench.drop_capture("nobody connected");
+    let mut server = bench.restart_from_flash().server;
+    let card = server.rig.card();
+    assert_eq!(version(card, Slot::B), Ok(2));
+    // Not confirmed: back to version 1.
+    card.roll_back().expect("version 1 is good");
+}
+
+/// A card alone on a bus.
+fn alone(chip: Nor, fuses: FuseBank) -> WorldHandle {
+    let card = FunctionalCard::new(1, 1).with_flash(chip, fuses);
+    Rc::new(RefCell::new(World::new(Box::new(card))))
+}
+
+/// What the power leaves: chip and fuses, for the next card to be built around.
+fn unplugged(world: &WorldHandle) -> (Nor, FuseBank) {
+    let mut world = world.borrow_mut();
+    let card = world.card().functional_mut().expect("a functional card");
+    let fuses = *card.fuses();
+    let mut chip = card.chip().clone();
+    chip.cut_power();
+    chip.power_on();
+    (chip, fuses)
+}
+
+fn boot(world: &WorldHandle) -> Result<Card<Box<dyn Device>>, CardError> {
+    Card::boot_from_flash(card_device(world), CardOptions::default())
+}
+
+/// Everything from the download to the confirmation, with the start in between.
+fn whole_update(world: &WorldHandle) -> Result<(), CardError> {
+    let mut card = boot(world)?;
+    if card.flash_state()?.is_on_trial() {
+        card.confirm()?;
+    }
+    card.flash(&package(2), &mut |_| ())?;
+    card.activate()?;
+    drop(card.halt()?);
+    boot(world)?.confirm()
+}
+
+#[test]
+fn the_power_may_fail_at_every_program_and_erase_of_an_update() {
+    let operations = |world: &WorldHandle| {
+        let mut world = world.borrow_mut();
+        let card = world.card().functional_mut().expect("a functional card");
+        card.chip().operations()
+    };
+    let (chip, fuses) = storage(Timing::TYPICAL, 1);
+    let world = alone(chip, fuses);
+    whole_update(&world).expect("nothing fails");
+    let total = operations(&world);
+    assert!(total > 60, "{total} programs and erases");
+    let mut versions = [0; 2];
+    for cut in 0..total {
+        let (mut chip, fuses) = storage(Timing::TYPICAL, cut);
+        chip.cut_after(cut);
+        let world = alone(chip, fuses);
+        whole_update(&world).expect_err("the power fails");
+        let (chip, fuses) = unplugged(&world);
+        let world = alone(chip, fuses);
+        let mut card = boot(&world).unwrap_or_else(|e| panic!("cut {cut}: {e}"));
+        let running = card.flash_state().expect("the card answers").running();
+        let running = running.expect("it was started from its flash");
+        let version = version(&mut card, running).expect("a package");
+        assert!(matches!(version, 1 | 2), "cut {cut}: version {version}");
+        versions[usize::from(version) - 1] += 1;
+        drop(card.halt().expect("it answers"));
+        whole_update(&world).unwrap_or_else(|e| panic!("cut {cut}: again: {e}"));
+    }
+    println!(
+        "{total} cuts: the old version {} times, the new one {}",
+        versions[0], versions[1]
+    );
+    assert!(versions.iter().all(|n| *n > 0));
+}
+
+#[test]
+fn a_card_with_nothing_good_in_its_flash_is_repaired_by_its_host() {
+    let (_, fuses) = storage(Timing::TYPICAL, 1);
+    let world = alone(Nor::new(FLASH_SIZE as usize, Timing::TYPICAL, 1), fuses);
+    let error = boot(&world).map(|_| ()).expect_err("a blank chip");
+    let text = error.to_string();
+    assert!(text.contains("slot A: no firmware package there"), "{text}");
+    let firmware = Firmware {
+        control: &[1; 8],
+        data: &[2; 4],
+    };
+    let mut card = Card::boot(card_device(&world), Some(firmware), CardOptions::default())
+        .expect("loaded by the host");
+    let state = card.flash_state().expect("the card answers");
+    assert_eq!((state.running(), state.active()), (None, None));
+    assert_eq!(refused(card.confirm()).1, Status::NotFromFlash);
+    card.flash(&package(5), &mut |_| ())
+        .expect("a good package");
+    card.activate().expect("verified");
+    drop(card.halt().expect("it answers"));
+    let mut card = boot(&world).expect("version 5");
+    assert_eq!(version(&mut card, Slot::A), Ok(5));
+    card.confirm().expect("it is well");
+    // Its images are in the cores.
+    let mut world = world.borrow_mut();
+    let loaded = world
+        .card()
+        .functional()
+        .expect("functional")
+        .loaded(0)
+        .len();
+    assert_eq!(loaded, 4000);
+}
