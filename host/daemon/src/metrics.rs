@@ -215,4 +215,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_documentation_lists_every_metric_as_it_is_and_no_other() {
+        let row = |m: &Metric| {
+            let labels = if m.labels.is_empty() {
+                "–".into()
+            } else {
+                m.labels.join(", ")
+            };
+            let kind = format!("{:?}", m.kind).to_lowercase();
+            let (name, unit, help) = (m.name, m.unit, m.help);
+            format!("| `{name}` | {kind} | {unit} | {labels} | {help} |")
+        };
+        let wanted: Vec<String> = METRICS.iter().map(row).collect();
+        let documented = include_str!("../../../docs/metrics.md").lines();
+        let documented: Vec<&str> = documented.filter(|l| l.starts_with("| `sluice_")).collect();
+        assert_eq!(documented, wanted);
+    }
 }

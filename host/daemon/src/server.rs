@@ -20,7 +20,7 @@ use sluice_rpc::message::{self, RpcError};
 
 use crate::service::Handle;
 
-pub use socket::{BindError, Group, Socket};
+pub use socket::{BindError, Group, Socket, lock};
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug)]
