@@ -84,6 +84,12 @@ impl Default for Receiver {
 }
 
 impl Receiver {
+    /// Part of a message is there.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.got > 0
+    }
+
     /// The next message, if all of it is there. Never waits.
     ///
     /// # Errors

@@ -137,6 +137,11 @@ impl VfioUserDevice {
         self.enable()
     }
 
+    #[cfg(test)]
+    pub(super) fn connection_for_tests(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Reads configuration space.
     ///
     /// # Errors
@@ -340,7 +345,7 @@ fn shared(info: &RegionInfo, payload: &[u8], fd: OwnedFd) -> Option<(Arc<SharedF
 }
 
 /// No sparse-mmap capability, or one of a single area that is the whole region.
-fn covers(info: &RegionInfo, payload: &[u8]) -> bool {
+pub(super) fn covers(info: &RegionInfo, payload: &[u8]) -> bool {
     let mut at = info.cap_offset.get() as usize;
     // A chain longer than the payload goes in circles.
     for _ in 0..payload.len() / size_of::<CapHeader>() {
