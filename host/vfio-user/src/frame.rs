@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn too_many_descriptors_end_the_connection() {
         let (a, b) = UnixStream::pair().expect("a pair");
-        let many = vec![a.as_fd(); MAX_FDS + 1];
+        let many = [a.as_fd(); MAX_FDS + 1];
         for count in [MAX_FDS + 1, 60] {
             let many: Vec<_> = many.iter().cycle().take(count).copied().collect();
             let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(60))];
