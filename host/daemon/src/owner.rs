@@ -193,7 +193,7 @@ impl<B: Backends> Owner<B> {
             if let Err(error) = self.totals.update(&mut self.rig) {
                 self.card_failed(&error.to_string());
             }
-            self.log.take(&self.rig.card());
+            self.log.take(self.rig.card());
         }
     }
 
