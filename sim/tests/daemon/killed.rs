@@ -48,14 +48,14 @@ fn start(folder: &Path) -> Child {
         .expect("this program");
     let lines = BufReader::new(daemon.stderr.take().expect("piped")).lines();
     let mut said = Vec::new();
-    for line in lines {
-        let line = line.expect("text");
+    for line in lines.map_while(Result::ok) {
         if line == "serving" {
             return daemon;
         }
         said.push(line);
     }
-    panic!("it ended: {}", said.join("\n"));
+    let how = daemon.wait();
+    panic!("it ended ({how:?}): {}", said.join("\n"));
 }
 
 /// What is configured, by name: one string for each thing.
