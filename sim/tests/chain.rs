@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `chain/connections.rs` | every kind of connection, frame and namespace; queues, hosts, subsystems |
 //! | `chain/events.rs` | namespace changes, silent hosts |
+//! | `chain/adoption.rs` | a host driver killed at any point, and the next one takes over while hosts go on |
 //! | `chain/changes.rs` | subsystems, hosts, listeners, namespaces and SSDs that come and go while hosts use others |
 //! | `chain/lossy.rs` | a link that loses, reorders, doubles and damages frames; one seed, one history |
 //! | `chain/ssds.rs` | SSDs that fail, fall silent or vanish |
@@ -19,15 +20,15 @@
 
 mod common;
 
-#[path = "chain/flashing.rs"]
-#[cfg(feature = "rtl")]
-mod boot_rtl;
+#[path = "chain/adoption.rs"]
+mod adoption;
 #[path = "chain/changes.rs"]
 mod changes;
 #[path = "chain/connections.rs"]
 mod connections;
 #[path = "chain/events.rs"]
 mod events;
+#[path = "chain/flashing.rs"]
 mod flashing;
 #[path = "chain/hostile.rs"]
 mod hostile;

@@ -19,21 +19,20 @@ const IMAGES: [(&str, &str); 2] = [
     ("sluice-data", "each data core"),
 ];
 
-/// Builds quietly unless something is to be compiled; the folder with the ELF files of the images and of the boot program.
-pub fn build() -> Result<PathBuf> {
-    setup::ensure(&[Need::Firmware])?;
-    progress::step("firmware images", || compile("image"))?;
-    progress::step("boot program", || compile("rom"))?;
-    let folder = paths::target("image").join(RISCV).join("release");
-    for name in IMAGES.map(|(name, _)| name).into_iter().chain([ROM]) {
-        let elf = folder.join(name);
-        ensure!(elf.is_file(), "the build left no {}", elf.display());
-    }
-    Ok(folder)
-}
+/// The boot program.
+const BOOT: &str = "sluice-boot";
+/// Its ROM, bytes (docs/card.md, section 7).
+const ROM: u64 = 64 << 10;
 
-/// Compiles a folder of `firmware` for RV32.
-fn compile(folder: &str) -> Result<String> {
+/// Builds quietly unless something is to be compiled; the folder with the images' ELF files.
+pub fn build() -> Result<PathBuf> {
+    let dir = paths::root().join("firmware/image");
+    ensure!(
+        dir.join("Cargo.toml").is_file(),
+        "firmware/image is not there yet: no firmware to build"
+    );
+    setup::ensure(&[Need::Firmware])?;
+    let target_dir = paths::target("image");
     let mut cargo = match setup::riscv_toolchain()? {
         RiscvToolchain::Rustup => process::command("cargo"),
         RiscvToolchain::Debian => {
@@ -49,8 +48,8 @@ fn compile(folder: &str) -> Result<String> {
     };
     cargo
         .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(paths::target("image"))
-        .current_dir(paths::root().join("firmware").join(folder));
+        .arg(&target_dir)
+        .current_dir(&dir);
     // The image has flags of its own; those of a surrounding cargo must not leak in.
     cargo
         .env_remove("RUSTFLAGS")
@@ -58,7 +57,13 @@ fn compile(folder: &str) -> Result<String> {
         .env_remove("CARGO_TARGET_DIR");
     cargo.env_remove("RUSTUP_TOOLCHAIN");
     // The compiler warns of two target features that it may rename; what it says matters only if it fails.
-    process::capture(&mut cargo)
+    progress::step("firmware images", || process::capture(&mut cargo))?;
+    let folder = target_dir.join(RISCV).join("release");
+    for name in IMAGES.map(|(name, _)| name).into_iter().chain([BOOT]) {
+        let elf = folder.join(name);
+        ensure!(elf.is_file(), "the build left no {}", elf.display());
+    }
+    Ok(folder)
 }
 
 /// What an image takes, bytes.
@@ -81,9 +86,6 @@ impl Sizes {
     }
 }
 
-/// The boot program's ELF file.
-const ROM: &str = "sluice-rom";
-
 /// Builds, prints the sizes and checks them.
 pub fn build_and_report() -> Result<()> {
     let folder = build()?;
@@ -97,6 +99,13 @@ pub fn build_and_report() -> Result<()> {
         images.push((cores, sizes));
     }
     println!("{}", table(&images));
+    let boot = measure(&std::fs::read(folder.join(BOOT))?)?;
+    let taken = boot.text + boot.rodata + boot.data;
+    println!("boot program: {taken} of {ROM} bytes of ROM");
+    ensure!(
+        taken <= ROM,
+        "the boot program takes {taken} bytes, its ROM has {ROM}"
+    );
     let connections = images.iter().find_map(|(_, sizes)| sizes.connections);
     match connections {
         Some((count, bytes)) => {

@@ -1,6 +1,7 @@
 //! Every developer command of Sluice. `cargo xtask COMMAND --help` explains each.
 
 mod firmware;
+mod flash;
 #[path = "../../sim/src/scenario/flat.rs"]
 mod flat;
 mod fuzz;
@@ -48,6 +49,8 @@ enum Command {
     Build,
     /// Make a signed firmware package, the content of a whole flash, or a key's certificate; or look at a package
     Image(image::ImageOptions),
+    /// Put firmware into a card: in-band through VFIO, or through an external programmer
+    Flash(flash::FlashOptions),
     /// Show the whole chain: a remote host does verified I/O through the card
     Demo(DemoOptions),
     /// Keep the card up on a TAP interface or QEMU socket, to try your own host software against it
@@ -142,6 +145,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Build => firmware::build_and_report()?,
         Command::Image(options) => image::run(&options)?,
+        Command::Flash(options) => flash::run(&options)?,
         Command::Demo(options) => {
             let vm = (options.host == HostKind::Vm).then_some(&options.vm);
             return sim::run(

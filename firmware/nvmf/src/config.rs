@@ -43,7 +43,7 @@ pub(crate) struct Subsystem {
     pub model: [u8; 40],
     pub allow_any: bool,
     /// Ports it is reachable at, two bits each: a mask of transports.
-    listeners: u8,
+    pub(crate) listeners: u8,
 }
 
 impl Subsystem {

@@ -22,6 +22,7 @@ mod discovery;
 mod features;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod held;
 mod identify;
 pub mod io;
 mod logs;

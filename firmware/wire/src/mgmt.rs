@@ -65,6 +65,8 @@ pub enum Opcode {
     Identify = 0x01,
     /// Data → card: [`PortConfig`] for port `index`.
     PortSet = 0x02,
+    /// Card → data: the [`PortConfig`] that port `index` was given; missing if none.
+    PortGet = 0x03,
     /// Reserves queues for SSD `index`; data → card: nothing; card → data: [`QueuePlace`] for each data core, in order.
     /// Result: their number. `args[0]`: deepest queue the SSD takes (entries).
     SsdPrepare = 0x10,
@@ -72,6 +74,9 @@ pub enum Opcode {
     SsdAttach = 0x11,
     /// The SSD is gone or stopped and writes no more: commands in flight fail cleanly. No data.
     SsdDetach = 0x12,
+    /// Card → data: the [`SsdAttach`] of SSD `index`; missing if it is not attached. Result: 1 if it did not answer a command
+    /// in time (an [`Event::SsdTimeout`] was made of that), else 0.
+    SsdGet = 0x13,
     /// Data → card: [`SubsystemConfig`] for subsystem `index`.
     SubsystemAdd = 0x20,
     /// Removes subsystem `index`; its controllers are told and closed.
@@ -91,6 +96,12 @@ pub enum Opcode {
     /// From now on every host may connect to subsystem `index` (`args[0]` 1), or those of the allow-list alone (0): then
     /// controllers of others end.
     AllowAnyHost = 0x28,
+    /// Card → data: the [`SubsystemState`] of subsystem `index`; missing if there is none.
+    SubsystemGet = 0x29,
+    /// Card → data: the [`NamespaceConfig`] of subsystem `index` with the lowest NSID from `args[0]` on; missing if none.
+    NamespaceGet = 0x2a,
+    /// Card → data: the NQN of allowed host number `args[0]` of subsystem `index`, in no order; missing if there are fewer.
+    HostGet = 0x2b,
     /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
@@ -379,6 +390,19 @@ pub struct SubsystemConfig {
     pub allow_any_host: u8,
     /// Zero.
     pub reserved: [u8; 3],
+}
+
+/// Ports that a [`SubsystemState`] tells of.
+pub const STATE_PORTS: usize = 4;
+
+/// A subsystem as the card has it.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SubsystemState {
+    /// As it was added, and allowed to every host or not since.
+    pub config: SubsystemConfig,
+    /// [`transports`] over which it is reachable at each port.
+    pub listeners: [u8; STATE_PORTS],
 }
 
 /// A namespace: a range of blocks of an SSD's namespace.

@@ -15,6 +15,17 @@ pub const MAGIC: u32 = 0x534C_5543;
 /// Version of the map described here; `MAP_VERSION` must read the same.
 pub const MAP_VERSION: u32 = 1;
 
+/// How the card shows itself in PCI configuration space.
+pub mod pci {
+    /// Vendor. The card has no number of its own from PCI-SIG: this is Red Hat's range "available for experimental usage
+    /// without registration" (1AF4:10F0 to 10FF; QEMU, docs/specs/pci-ids). A card that is sold needs its own.
+    pub const VENDOR: u16 = 0x1AF4;
+    /// Device. Linux' virtio driver looks at this vendor's devices and leaves those above 107Fh alone.
+    pub const DEVICE: u16 = 0x10F5;
+    /// Class code: processing accelerator (PCI Code and ID Assignment 1.11, section 1.19).
+    pub const CLASS: u32 = 0x12_00_00;
+}
+
 /// A register as data, for those who show registers to people.
 #[derive(Clone, Copy, Debug)]
 pub struct Register {
@@ -45,15 +56,4 @@ pub struct Field {
     pub high: u8,
     /// Lowest bit.
     pub low: u8,
-}
-
-/// How the card shows itself in PCI configuration space.
-pub mod pci {
-    /// Vendor. The card has no number of its own from PCI-SIG: this is Red Hat's range "available for experimental usage
-    /// without registration" (1AF4:10F0 to 10FF; QEMU, docs/specs/pci-ids). A card that is sold needs its own.
-    pub const VENDOR: u16 = 0x1AF4;
-    /// Device. Linux' virtio driver looks at this vendor's devices and leaves those above 107Fh alone.
-    pub const DEVICE: u16 = 0x10F5;
-    /// Class code: processing accelerator (PCI Code and ID Assignment 1.11, section 1.19).
-    pub const CLASS: u32 = 0x12_00_00;
 }

@@ -5,6 +5,7 @@
 //! The configuration counts ports, SSDs and subsystems from 0 without gaps. On the card an SSD or a subsystem keeps its
 //! number for as long as it is there, so the two differ once something was removed.
 
+mod adopt;
 mod change;
 mod wire;
 
@@ -17,6 +18,7 @@ use crate::card::{Card, CardError, CardEvent};
 use crate::config::{Config, ConfigError, Placed, SsdSpec};
 use crate::nvme::{Ssd, SsdError, SsdInfo, SsdOptions};
 
+pub use adopt::Adopted;
 pub use change::{ChangeError, Kind};
 
 /// Why the whole could not be brought up or changed.
@@ -198,12 +200,13 @@ impl<D: Device> Rig<D> {
         }
     }
 
-    /// Looks after every SSD: one that is gone or fatal is taken out of service. To be called now and then, since an
-    /// SSD without commands in flight goes unnoticed.
+    /// Looks after the card and every SSD: one that is gone or fatal, or that the system wants back, is taken out of
+    /// service. To be called twice a second or so, since what has nothing to do goes unnoticed.
     ///
     /// # Errors
     /// [`BringupError`] if the card is the trouble.
     pub fn check(&mut self) -> Result<Vec<Notice>, BringupError> {
+        self.card.check()?;
         let mut notices = Vec::new();
         for index in 0..self.ssds.len() {
             let error = self.ssd(index).and_then(|ssd| ssd.check().err());
@@ -453,6 +456,11 @@ impl<D: Device> Rig<D> {
     /// Opens an SSD again, which must hold the namespaces as they were placed, and attaches it.
     fn reattach(&mut self, index: usize, device: D) -> Result<(), BringupError> {
         let mut ssd = Ssd::open(device, self.ssd_options())?;
+        if self.ssds[index].is_assumed() {
+            let infos = self.ssds.iter().map(|unit| &unit.info).enumerate();
+            let infos = infos.map(|(i, info)| if i == index { ssd.info() } else { info });
+            self.placed = self.config.place(&infos.collect::<Vec<_>>())?;
+        }
         for placed in self.placed_on(index) {
             let spec = self.config.namespace(&placed);
             let end = spec.first_block + placed.blocks;
@@ -519,6 +527,11 @@ impl<D: Device> Unit<D> {
             info: ssd.info().clone(),
             slot: Slot::Serving(Box::new(ssd)),
         }
+    }
+
+    /// It was never open: what is said of it is made up from the configuration.
+    fn is_assumed(&self) -> bool {
+        self.info.max_entries == 0
     }
 
     fn is_lost(&self) -> bool {

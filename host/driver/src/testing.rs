@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sluice_device::testing::{ManualClock, Memory, MemoryBar};
-use sluice_device::{Bar, BarError, Clock, Device, Dma, Irq, IrqError};
+use sluice_device::{Bar, BarError, Clock, Device, Dma, Irq, IrqError, Trouble};
 use sluice_regs::{MAGIC, MAP_VERSION, bar0_regs as bar0};
 use sluice_wire::mgmt::{CardInfo, Command, Completion, Event, Opcode, QueuePlace, Status};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -40,6 +40,7 @@ struct State {
     /// Command identifier of the `NextEvent` that waits.
     listener: Option<u16>,
     events: Vec<(u32, u32)>,
+    trouble: Option<Trouble>,
 }
 
 impl Default for FakeCard {
@@ -58,6 +59,7 @@ impl Default for FakeCard {
             phase: true,
             listener: None,
             events: Vec::new(),
+            trouble: None,
         };
         let card = Self {
             state: Rc::new(RefCell::new(state)),
@@ -121,6 +123,11 @@ impl FakeCard {
     pub fn raise(&self, event: Event, subject: u32) {
         self.state.borrow_mut().events.push((event as u32, subject));
         self.answer_listener();
+    }
+
+    /// What the system says of the device from now on.
+    pub fn is_in(&self, trouble: Option<Trouble>) {
+        self.state.borrow_mut().trouble = trouble;
     }
 
     /// From now on only this many words can be loaded.
@@ -263,7 +270,7 @@ impl FakeCard {
     }
 }
 
-const OPCODES: [Opcode; 16] = [
+const OPCODES: [Opcode; 21] = [
     Opcode::Identify,
     Opcode::PortSet,
     Opcode::SsdPrepare,
@@ -278,6 +285,11 @@ const OPCODES: [Opcode; 16] = [
     Opcode::ListenerAdd,
     Opcode::ListenerRemove,
     Opcode::AllowAnyHost,
+    Opcode::PortGet,
+    Opcode::SsdGet,
+    Opcode::SubsystemGet,
+    Opcode::NamespaceGet,
+    Opcode::HostGet,
     Opcode::Counters,
     Opcode::NextEvent,
 ];
@@ -355,6 +367,9 @@ impl Device for FakeDevice {
     }
     fn clock(&self) -> &dyn Clock {
         &*self.irq.0
+    }
+    fn trouble(&self) -> Option<Trouble> {
+        self.registers.0.state.borrow().trouble
     }
 }
 

@@ -56,6 +56,9 @@ pub enum Kind {
     Object(&'static [Param]),
     /// Any JSON object or array.
     Json,
+    /// Something of SPDK's that there is not here, and that SPDK's clients send all the same, switched off: false, or an
+    /// object or array without members.
+    Absent,
 }
 
 /// Longest string in a parameter, but for [`Kind::Json`].
@@ -181,6 +184,10 @@ impl Kind {
                 check(object, members, &format!("{name}.")).map(Value::Object)
             }
             (Self::Json, v @ (Value::Object(_) | Value::Array(_))) => Ok(v),
+            (Self::Absent, v @ Value::Bool(false)) => Ok(v),
+            (Self::Absent, Value::Object(object)) if object.is_empty() => Ok(Value::Object(object)),
+            (Self::Absent, Value::Array(list)) if list.is_empty() => Ok(Value::Array(list)),
+            (Self::Absent, Value::Bool(true)) => wrong("true"),
             (_, other) => wrong(kind(&other)),
         }
     }
@@ -195,6 +202,7 @@ impl Kind {
             Self::Number(max) => format!("a whole number from 0 to {max}"),
             Self::Object(_) => "an object".into(),
             Self::Json => "an object or array".into(),
+            Self::Absent => "false or nothing (there is no such thing here)".into(),
         }
     }
 }

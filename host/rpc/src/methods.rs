@@ -25,6 +25,11 @@ const fn opt(name: &'static str, kind: Kind, about: &'static str) -> Param {
     }
 }
 
+/// What SPDK's clients send switched off.
+const fn absent(name: &'static str) -> Param {
+    opt(name, Kind::Absent, "Not there")
+}
+
 const NQN: Param = need("nqn", Kind::Text, "NQN of the subsystem");
 const TARGET: Param = opt(
     "tgt_name",
@@ -74,6 +79,8 @@ const NAMESPACE: &[Param] = &[
         "Blocks; all from the first on if left out (not in SPDK)",
     ),
     opt("read_only", Kind::Bool, "Refuse writes (not in SPDK)"),
+    absent("no_auto_visible"),
+    absent("hide_metadata"),
 ];
 
 const PORT: &[Param] = &[
@@ -129,6 +136,11 @@ const TRANSPORT: &[Param] = &[
     opt("c2h_success", Kind::Bool, TUNING),
     opt("sock_priority", U32, TUNING),
     opt("control_msg_num", U32, TUNING),
+    absent("dif_insert_or_strip"),
+    absent("disable_mappable_bar0"),
+    absent("disable_adaptive_irq"),
+    absent("disable_shadow_doorbells"),
+    absent("disable_command_passthru"),
 ];
 
 const SAME: Spdk = Spdk::Same;
@@ -305,6 +317,8 @@ pub const METHODS: &[Method] = &[
             opt("min_cntlid", U16, "1"),
             opt("max_cntlid", U16, "65519"),
             TARGET,
+            absent("passthrough"),
+            absent("enable_nssr"),
         ],
     ),
     method(
@@ -345,6 +359,7 @@ pub const METHODS: &[Method] = &[
             NQN,
             need("listen_address", Kind::Object(ADDRESS), "Where"),
             TARGET,
+            absent("secure_channel"),
         ],
     ),
     method(
@@ -427,6 +442,12 @@ pub const METHODS: &[Method] = &[
                 Kind::Number(600_000),
                 "Give up on a command after this many milliseconds; 30,000 if left out",
             ),
+            absent("prchk_reftag"),
+            absent("prchk_guard"),
+            absent("hdgst"),
+            absent("ddgst"),
+            absent("allow_unrecognized_csi"),
+            absent("multipath_opts"),
         ],
     ),
     method(
@@ -574,6 +595,8 @@ pub fn find(name: &str) -> Option<&'static Method> {
 mod tests {
     use std::collections::HashSet;
 
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -588,6 +611,53 @@ mod tests {
                 m.name
             );
         }
+    }
+
+    /// The parameters that SPDK's `rpc.py` sends when no more is asked for (python/spdk/cli, version 26.01).
+    #[test]
+    fn what_spdks_own_client_sends_switched_off_is_taken_and_switched_on_refused() {
+        for (method, params) in [
+            (
+                "nvmf_create_transport",
+                json!({"trtype": "TCP", "zcopy": false, "no_srq": false, "c2h_success": true, "dif_insert_or_strip": false,
+                    "no_wr_batching": false, "disable_mappable_bar0": false, "disable_adaptive_irq": false,
+                    "disable_shadow_doorbells": false, "disable_command_passthru": false}),
+            ),
+            (
+                "nvmf_create_subsystem",
+                json!({"nqn": "nqn.2026-01.x:a", "allow_any_host": false, "ana_reporting": false, "passthrough": false,
+                    "enable_nssr": false}),
+            ),
+            (
+                "nvmf_subsystem_add_listener",
+                json!({"nqn": "nqn.2026-01.x:a", "secure_channel": false,
+                    "listen_address": {"trtype": "tcp", "traddr": "192.0.2.1", "trsvcid": "4420"}}),
+            ),
+            (
+                "nvmf_subsystem_add_ns",
+                json!({"nqn": "nqn.2026-01.x:a",
+                    "namespace": {"bdev_name": "b", "no_auto_visible": false, "hide_metadata": false}}),
+            ),
+            (
+                "bdev_nvme_attach_controller",
+                json!({"name": "n", "trtype": "PCIe", "traddr": "0000:01:00.0", "prchk_reftag": false, "prchk_guard": false,
+                    "hdgst": false, "ddgst": false, "allow_unrecognized_csi": false, "multipath_opts": {}}),
+            ),
+        ] {
+            let found = find(method).expect("a method");
+            if let Err(e) = found.check(Some(params)) {
+                panic!("{method}: {e}");
+            }
+        }
+        let params = json!({"nqn": "nqn.2026-01.x:a", "enable_nssr": true});
+        let error = find("nvmf_create_subsystem")
+            .expect("a method")
+            .check(Some(params));
+        let error = error.expect_err("not there").message;
+        assert_eq!(
+            error,
+            "enable_nssr: false or nothing (there is no such thing here) wanted, true came"
+        );
     }
 
     #[test]

@@ -156,12 +156,12 @@ impl Keeper for SystemdStore {
             let text = "not started by systemd with a notify socket (Type=notify)";
             return Err(io::Error::new(io::ErrorKind::NotConnected, text));
         }
-        sd_notify::notify_with_fds(false, &[FdStore, FdName(name)], &[fd])
+        sd_notify::notify_with_fds(&[FdStore, FdName(name)], &[fd])
     }
 
     fn forget(&self, name: &str) {
         use sd_notify::NotifyState::{FdName, FdStoreRemove};
-        if let Err(error) = sd_notify::notify(false, &[FdStoreRemove, FdName(name)]) {
+        if let Err(error) = sd_notify::notify(&[FdStoreRemove, FdName(name)]) {
             log::warn!("{name} stays in the descriptor store: {error}");
         }
     }

@@ -517,9 +517,12 @@ pub fn device_dma_buf(
 /// # Errors
 /// If the environment that describes them makes no sense.
 pub fn systemd_descriptors() -> io::Result<Vec<(String, OwnedFd)>> {
-    let all = sd_notify::listen_fds_with_names(true)?;
-    // SAFETY: they were passed for this process to own, and the call has taken them out of the environment, so nobody else
-    // takes them for its own.
+    static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if TAKEN.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let all = sd_notify::listen_fds_with_names()?;
+    // SAFETY: they were passed for this process to own, and this runs once in it, so nobody else takes them for its own.
     Ok(all
         .map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) }))
         .collect())

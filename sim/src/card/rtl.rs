@@ -3,17 +3,18 @@
 //! Packets and frames become beats of 16 bytes on the way in and are put together again on the way out. The RTL has no
 //! PCIe link layer: what stands in front of it on a real board is the FPGA vendor's hard block.
 
-pub mod board;
+mod board;
 mod inbound;
 mod outbound;
 mod wire;
 
 use std::path::Path;
 
-use sluice_verilated::{Beat, Board, Card, Fuses, Input, NewCardError, Output};
+use sluice_verilated::{Beat, Board, Card, Input, NewCardError, Output};
 
 use super::{CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, Tlp};
+pub use board::{SharedChip, board};
 use inbound::Inbound;
 use outbound::Outbound;
 use wire::{FromWire, ToWire};
@@ -36,18 +37,12 @@ impl RtlCard {
         Ok(Self::over(Card::split(data_cores, seed)?))
     }
 
-    /// The same on a board with flash, fuses and a boot program.
+    /// The same on a board with a flash chip, fuses and a boot program.
     ///
     /// # Errors
     /// [`NewCardError`] if this build has no such model.
     pub fn on(board: Board, data_cores: u32, seed: u64) -> Result<Self, NewCardError> {
         Ok(Self::over(Card::split_on(board, data_cores, seed)?))
-    }
-
-    /// The board's fuses as they are now.
-    #[must_use]
-    pub fn fuses(&self) -> Fuses {
-        self.card.fuses()
     }
 
     /// Over a card made elsewhere, for instance a flattened one.

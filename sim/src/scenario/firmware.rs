@@ -33,14 +33,6 @@ pub fn elf(folder: &Path, core: u32) -> PathBuf {
     })
 }
 
-/// The boot program in that folder, as core 0's memory from address 0 on.
-///
-/// # Errors
-/// [`FirmwareError`].
-pub fn rom(folder: &Path) -> Result<Vec<u8>, FirmwareError> {
-    image(&folder.join("sluice-rom"))
-}
-
 /// The flat images.
 #[derive(Clone, Debug)]
 pub struct Images {
@@ -60,6 +52,12 @@ impl Images {
         })
     }
 
+    /// The control core's and that of the data cores.
+    #[must_use]
+    pub fn bytes(&self) -> (&[u8], &[u8]) {
+        (&self.control, &self.data)
+    }
+
     /// As the host driver takes them.
     #[must_use]
     pub fn as_firmware(&self) -> card::Firmware<'_> {
@@ -68,6 +66,28 @@ impl Images {
             data: &self.data,
         }
     }
+}
+
+/// Where the boot program lies in the control core's memory (`firmware/image/boot.x`).
+const BOOT_PROGRAM: usize = 0x7_0000;
+
+/// The boot program's ROM, from the ELF file in `folder`.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn rom(folder: &Path) -> Result<Vec<u32>, FirmwareError> {
+    let path = folder.join("sluice-boot");
+    let memory = image(&path)?;
+    let Some(program) = memory.get(BOOT_PROGRAM..) else {
+        return Err(FirmwareError::Unreadable {
+            path,
+            reason: "it is linked to another place than the boot program's".into(),
+        });
+    };
+    let words = program.chunks_exact(4);
+    Ok(words
+        .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
+        .collect())
 }
 
 fn image(elf: &Path) -> Result<Vec<u8>, FirmwareError> {

@@ -3,7 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod firmware;
-pub mod flat;
+mod flat;
 pub mod lab;
 pub mod live;
 pub mod log;

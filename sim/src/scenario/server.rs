@@ -245,15 +245,15 @@ fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
 
 #[cfg(feature = "rtl")]
 fn rtl(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
-    use crate::card::rtl::{RtlCard, board};
-    let board = match (&setup.flash, &setup.firmware) {
-        (Some((nor, fuses)), Some(folder)) => {
-            let chip = board::Chip::new(nor.clone());
-            board::board(&chip, fuses, &firmware::rom(folder)?)
+    use crate::card::rtl::{RtlCard, SharedChip, board};
+    let card = match (&setup.flash, &setup.firmware) {
+        (Some((chip, fuses)), Some(folder)) => {
+            let chip = SharedChip::new(chip.clone());
+            let board = board(&chip, fuses, firmware::rom(folder)?);
+            RtlCard::on(board, setup.cores, setup.seed)
         }
-        _ => Default::default(),
+        _ => RtlCard::new(setup.cores, setup.seed),
     };
-    let card = RtlCard::on(board, setup.cores, setup.seed);
     let mut card = card.map_err(|e| ServerError::Model(e.to_string()))?;
     if let Some(path) = setup.waves.as_deref().filter(|path| !card.trace(path)) {
         return Err(ServerError::Model(format!(

@@ -193,6 +193,22 @@ impl Dma for SimDma {
             len,
         }))
     }
+
+    fn reclaim(&self, bus: u64, len: usize) -> Result<Box<dyn DmaBuffer>, DmaError> {
+        reclaim(&self.world, bus, len)
+    }
+}
+
+/// Memory of a driver that is no more is where it was.
+fn reclaim(world: &WorldHandle, bus: u64, len: usize) -> Result<Box<dyn DmaBuffer>, DmaError> {
+    if !world.borrow().memory.is_taken(bus, len as u64) {
+        return Err(DmaError::NotKept { bus, len });
+    }
+    Ok(Box::new(SimBuffer {
+        world: world.clone(),
+        bus,
+        len,
+    }))
 }
 
 struct SimBuffer {

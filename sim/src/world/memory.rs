@@ -46,6 +46,17 @@ impl HostMemory {
         self.free.push((len, addr - self.base));
     }
 
+    /// These bytes were given out, and not given back.
+    #[must_use]
+    pub fn is_taken(&self, addr: u64, len: u64) -> bool {
+        let end =
+            (addr.checked_sub(self.base)).and_then(|from| Some((from, from.checked_add(len)?)));
+        end.is_some_and(|(from, end)| {
+            let mut free = self.free.iter();
+            end <= self.next && free.all(|(l, o)| end <= *o || o + l <= from)
+        })
+    }
+
     /// Offset of a bus address, if it lies here.
     #[must_use]
     pub fn offset(&self, addr: u64) -> Option<u64> {

@@ -9,6 +9,7 @@ use sluice_boot::layout::{FLASH_SIZE, Slot};
 use sluice_boot::pack::{self, Contents, SigningKey};
 use sluice_device::Device;
 use sluice_driver::card::flash::Progress;
+use sluice_driver::card::update::{Step, update};
 use sluice_driver::card::{Card, CardError, CardOptions, Firmware};
 use sluice_nor::{FuseBank, Nor, Timing};
 use sluice_regs::MAP_VERSION;
@@ -30,7 +31,16 @@ fn root() -> SigningKey {
 }
 
 fn contents(version: u16) -> Contents<'static> {
-    static IMAGE: [u8; 9000] = [0xA5; 9000];
+    /// Nothing but jumps to themselves, in case a core runs it.
+    static IMAGE: [u8; 9000] = {
+        let mut image = [0; 9000];
+        let mut at = 0;
+        while at < image.len() {
+            image[at] = 0x6F;
+            at += 4;
+        }
+        image
+    };
     Contents {
         control: &IMAGE[..4000],
         data: &IMAGE,
@@ -465,4 +475,186 @@ fn a_card_with_nothing_good_in_its_flash_is_repaired_by_its_host() {
         .loaded(0)
         .len();
     assert_eq!(loaded, 4000);
+}
+
+/// The one command: download, new start, health check, confirmation.
+#[test]
+fn a_card_that_serves_nobody_is_updated_in_one_go_and_a_blank_one_too() {
+    let (chip, fuses) = storage(Timing::TYPICAL, 1);
+    let blank = Nor::new(FLASH_SIZE as usize, Timing::TYPICAL, 1);
+    let rescue = Firmware {
+        control: &[1; 8],
+        data: &[2; 4],
+    };
+    for (chip, slot, first) in [
+        (chip, Slot::B, None),
+        (blank, Slot::A, Some(Step::LoadedByHost)),
+    ] {
+        let world = alone(chip, fuses);
+        let device = Rc::new(card_device(&world));
+        let mut steps = Vec::new();
+        let new = package(7);
+        let options = CardOptions::default();
+        let mut card = update(device, &new, Some(rescue), options, &mut |s| steps.push(s))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let written = u32::try_from(new.len()).expect("short");
+        let all = Step::Download(Progress::Written {
+            done: written,
+            of: written,
+        });
+        assert!(steps.contains(&all), "{steps:?}");
+        let end = [Step::OnTrial(slot), Step::Confirmed(slot)];
+        assert_eq!(steps[steps.len() - 2..], end);
+        if let Some(first) = first {
+            assert_eq!(steps[0], first);
+        }
+        let state = card.flash_state().expect("the card answers");
+        assert_eq!((state.active(), state.running()), (Some(slot), Some(slot)));
+    }
+}
+
+#[cfg(feature = "rtl")]
+mod on_the_verilated_card {
+    //! The same boot program and firmware as RV32 code, over the RTL's flash controller and the chip's pins.
+
+    use sluice_driver::card::flash::Progress;
+    use sluice_regs::bar0_regs::{self as bar0, BootStatus};
+    use sluice_sim::card::rtl::{RtlCard, SharedChip, board};
+    use sluice_sim::scenario::firmware;
+
+    use super::*;
+
+    /// Erases and programs as fast as the boot program's own work: what matters here is their order.
+    const FAST: Timing = Timing {
+        program: 20_000,
+        sector_erase: 100_000,
+    };
+
+    fn folder() -> std::path::PathBuf {
+        let folder = std::env::var_os("SLUICE_FIRMWARE");
+        folder
+            .expect("SLUICE_FIRMWARE names the folder with the firmware's ELF files")
+            .into()
+    }
+
+    /// A package with what the cores really run.
+    fn real(version: u16) -> Vec<u8> {
+        let images = firmware::Images::read(&folder()).expect("the firmware");
+        let (control, data) = images.bytes();
+        let contents = Contents {
+            control,
+            data,
+            ..contents(version)
+        };
+        pack::package(&contents, &root()).expect("within bounds")
+    }
+
+    fn fuses() -> FuseBank {
+        FuseBank::new(boards::SIMULATED, MAP_VERSION, root().public())
+    }
+
+    fn chip(package: &[u8], seed: u64) -> Nor {
+        let whole = pack::whole_flash(package, &[], None);
+        Nor::new(FLASH_SIZE as usize, FAST, seed).with_content(&whole)
+    }
+
+    /// The card starts from slot A and takes a new package; the power of the chip fails in the middle of another download,
+    /// which the firmware survives. Half of the time is the start: the boot program hashes 690 KB.
+    #[test]
+    #[ignore = "minutes: run by `cargo xtask test --long`"]
+    fn it_starts_from_its_flash_and_is_flashed() {
+        let shared = SharedChip::new(chip(&real(1), 1));
+        let rom = firmware::rom(&folder()).expect("the boot program");
+        let card = RtlCard::on(board(&shared, &fuses(), rom), 1, 1).expect("a card");
+        let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(card))));
+        let mut card = boot(&world).expect("slot A");
+        println!(
+            "started after {:.1} ms of card time",
+            world.borrow().now() as f64 / MS as f64
+        );
+        let state = card.flash_state().expect("the card answers");
+        assert_eq!(
+            (state.running(), state.is_on_trial()),
+            (Some(Slot::A), false)
+        );
+        assert_eq!(version(&mut card, Slot::A), Ok(1));
+        let mut pieces = 0;
+        card.flash(&package(2), &mut |p| {
+            pieces += u32::from(matches!(p, Progress::Written { .. }))
+        })
+        .expect("a good package");
+        assert!(pieces >= 3);
+        card.activate().expect("verified");
+        assert_eq!(version(&mut card, Slot::B), Ok(2));
+        card.roll_back().expect("it was not started");
+        // Cut in the middle of the next download.
+        shared.get().nor.cut_after(9);
+        let failed = refused(card.flash(&package(3), &mut |_| ()));
+        assert_eq!(failed.1, Status::FlashFailed, "{failed:?}");
+        assert_eq!(shared.get().nor.lost_bits(), 0);
+    }
+
+    /// What the boot program reports when it is asked to start the card.
+    fn report(world: &WorldHandle) -> BootStatus {
+        let device = card_device(world);
+        let bar = device.bar(0).expect("BAR0");
+        bar.write32(bar0::CTRL_OFFSET.into(), 0)
+            .expect("a register");
+        bar.write32(bar0::CTRL_OFFSET.into(), 2)
+            .expect("a register");
+        bar.write32(bar0::CTRL_OFFSET.into(), 4)
+            .expect("a register");
+        for _ in 0..10_000 {
+            device.clock().sleep(std::time::Duration::from_micros(100));
+            if bar.read32(bar0::CTRL_OFFSET.into()).expect("a register") & 4 == 0 {
+                let status = bar.read32(bar0::BOOT_STATUS_OFFSET.into());
+                return BootStatus(status.expect("a register"));
+            }
+        }
+        panic!("the boot program does not end");
+    }
+
+    /// The packages' images do nothing.
+    #[test]
+    fn a_trial_whose_start_the_power_cuts_off_leaves_a_good_slot() {
+        // A card on which version 2 is to be tried.
+        let prepared = |seed: u64| {
+            let mut nor = chip(&package(1), seed);
+            nor = Nor::new(FLASH_SIZE as usize, Timing::INSTANT, seed).with_content(nor.cells());
+            let mut fuses = fuses();
+            let mut updater =
+                sluice_boot::update::Updater::open(&mut nor, Some(Slot::A)).expect("readable");
+            let new = package(2);
+            let header = *sluice_boot::Header::of(new.first_chunk().expect("a header"));
+            let mut ask = |request: sluice_boot::update::Request, mut piece: &[u8]| {
+                updater
+                    .run(&request, &mut nor, &mut fuses, &mut piece)
+                    .unwrap_or_else(|e| panic!("{request:?}: {e:?}"));
+            };
+            use sluice_boot::update::Request;
+            ask(Request::Begin(header), &[]);
+            let mut offset = 256;
+            for piece in new[256..].chunks(256) {
+                let len = piece.len() as u32;
+                ask(Request::Write { offset, len }, piece);
+                offset += len;
+            }
+            ask(Request::Verify, &[]);
+            ask(Request::Activate, &[]);
+            Nor::new(FLASH_SIZE as usize, FAST, seed).with_content(nor.cells())
+        };
+        // A start on trial is three operations: the old record made firm, the other sector erased, the new record.
+        for cut in 0..4 {
+            let shared = SharedChip::new(prepared(cut));
+            let rom = firmware::rom(&folder()).expect("the boot program");
+            let card = RtlCard::on(board(&shared, &fuses(), rom), 1, 1).expect("a card");
+            let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(card))));
+            shared.get().nor.cut_after(cut);
+            let cut_off = report(&world);
+            shared.get().nor.power_on();
+            let status = report(&world);
+            println!("cut {cut}: {cut_off:?}, then {status:?}");
+            assert!(matches!(status.source(), 1 | 2), "cut {cut}: {status:?}");
+        }
+    }
 }

@@ -44,9 +44,11 @@ impl ControlCore {
         match opcode {
             Opcode::Identify => self.identify(hal),
             Opcode::PortSet => self.port_set(index, hal),
+            Opcode::PortGet => self.port_get(index, hal),
             Opcode::SsdPrepare => self.ssd_prepare(index, arg, hal),
             Opcode::SsdAttach => self.ssd_attach(index, hal),
             Opcode::SsdDetach => self.ssd_detach(index, hal),
+            Opcode::SsdGet => self.ssd_get(index, hal),
             Opcode::SubsystemAdd => {
                 let outcome = self.data::<SubsystemConfig, _>(hal);
                 let outcome =
@@ -96,6 +98,18 @@ impl ControlCore {
                 let outcome = self.target.allow_any_host(index, arg, &mut self.actions);
                 self.close(outcome);
             }
+            Opcode::SubsystemGet => {
+                let held = self.target.subsystem_held(index);
+                self.give(held, hal);
+            }
+            Opcode::NamespaceGet => {
+                let held = self.target.namespace_held(index, arg);
+                self.give(held, hal);
+            }
+            Opcode::HostGet => {
+                let held = self.target.host_held(index, arg);
+                self.give(held, hal);
+            }
             Opcode::Counters => self.counters(index, hal),
             Opcode::NextEvent if self.port.next_event.is_some() => self.finish(Status::InUse, 0, 0),
             Opcode::NextEvent => self.port.next_event = Some(command.cid.get()),
@@ -128,6 +142,42 @@ impl ControlCore {
         let mut value = T::new_zeroed();
         hal.pm_read(DATA, value.as_mut_bytes());
         Ok(value)
+    }
+
+    /// Gives the host driver what the target has.
+    fn give<T: IntoBytes + zerocopy::Immutable, H: Hal>(
+        &mut self,
+        held: Result<T, Refusal>,
+        hal: &mut H,
+    ) {
+        match held {
+            Ok(value) => {
+                hal.pm_write(DATA, value.as_bytes());
+                self.store(size_of::<T>() as u32, 0, hal);
+            }
+            Err(refusal) => self.close(Err(refusal)),
+        }
+    }
+
+    fn port_get<H: Hal>(&mut self, index: u32, hal: &mut H) {
+        // Only once it was set is there anything at that place.
+        if index as usize >= limits::PORTS || self.io_port == 0 {
+            return self.finish(Status::Missing, 0, 0);
+        }
+        const LEN: usize = size_of::<PortConfig>();
+        let mut bytes = [0; LEN];
+        hal.pm_read(PORT, &mut bytes);
+        hal.pm_write(DATA, &bytes);
+        self.store(LEN as u32, 0, hal);
+    }
+
+    fn ssd_get<H: Hal>(&mut self, index: u32, hal: &mut H) {
+        let state = self.ssds.get(index as usize);
+        let Some((config, told)) = state.and_then(|s| Some((s.attached?, s.timeout_told))) else {
+            return self.finish(Status::Missing, 0, 0);
+        };
+        hal.pm_write(DATA, config.as_bytes());
+        self.store(size_of::<SsdAttach>() as u32, told.into(), hal);
     }
 
     fn identify<H: Hal>(&mut self, hal: &mut H) {

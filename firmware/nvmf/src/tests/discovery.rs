@@ -215,3 +215,44 @@ fn discovery_controllers_refuse_what_is_not_theirs() {
         .collect();
     assert_eq!(pages, [0x00, 0x70]);
 }
+
+#[test]
+fn what_was_configured_is_told_back() {
+    use sluice_wire::mgmt::{Status, transports};
+    let mut rig = Rig::new();
+    let before = rig.target.subsystem_held(1).expect("there");
+    assert_eq!(before.config.nqn, nqn_field(SUB2));
+    assert_eq!(before.config.allow_any_host, 0);
+    let Rig { target, out, .. } = &mut rig;
+    target.host_add(1, &nqn_field(HOST_A), out).expect("room");
+    target.allow_any_host(1, 1, out).expect("there");
+    let _was_there = target.listener_remove(1, 0, transports::TCP, out);
+    target
+        .listener_add(1, 0, transports::TCP, out)
+        .expect("a port");
+    let held = target.subsystem_held(1).expect("there");
+    assert_eq!(held.config.allow_any_host, 1);
+    assert_ne!(held.listeners[0] & transports::TCP as u8, 0);
+    assert_eq!(target.host_held(1, 0).expect("one"), nqn_field(HOST_A));
+    assert_eq!(
+        target.host_held(1, 1).map_err(|r| r.status),
+        Err(Status::Missing)
+    );
+    // By NSID, each as it was added; a lost SSD makes no difference.
+    let first = target.namespace_held(0, 0).expect("there");
+    target.ssd_set(first.ssd.get() as u8, false, out);
+    let again = target.namespace_held(0, first.nsid.get()).expect("there");
+    assert_eq!(
+        (again.nsid, again.flags, again.blocks),
+        (first.nsid, first.flags, first.blocks)
+    );
+    let next = target
+        .namespace_held(0, first.nsid.get() + 1)
+        .map(|n| n.nsid.get());
+    assert!(next.map_or(true, |nsid| nsid > first.nsid.get()));
+    assert!(target.namespace_held(0, u32::MAX).is_err());
+    for index in [2, 7, 8, 255, u32::MAX] {
+        assert!(target.subsystem_held(index).is_err() && target.host_held(index, 0).is_err());
+        assert!(target.namespace_held(index, 1).is_err());
+    }
+}

@@ -230,7 +230,15 @@ impl<const QPS: usize, const WRS: usize, const SEGS: usize> Rc<QPS, WRS, SEGS> {
         if last {
             self.release(q);
         }
-        self.progress(q, now);
+        let qp = &mut self.qps[q];
+        // In the middle of a request nothing can be sent that could not before, and the timer is set anew now and then.
+        if ends || done & 7 == 7 || psn::diff(qp.nxt, qp.una) < 0 {
+            self.progress(q, now);
+        } else {
+            qp.retries_left = qp.retries;
+            qp.rnr_left = qp.rnr_retries;
+            qp.clear(flag::REREAD);
+        }
         Some(ReadData {
             qp: QpId(self.qps[q].qpn),
             token,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice_device::Device;
 use sluice_wire::mgmt::{
     CardInfo, ControlCounters, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig,
-    QueuePlace, SsdAttach, SubsystemConfig,
+    QueuePlace, SsdAttach, Status, SubsystemConfig, SubsystemState,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -230,6 +230,66 @@ impl<D: Device> Card<D> {
         self.with_args(Opcode::ListenerRemove, subsystem, &[port, transports])
     }
 
+    /// What port `port` was given, if anything.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn port_held(&mut self, port: u32) -> Result<Option<PortConfig>, CardError> {
+        held(self.receive(Opcode::PortGet, port, &[]))
+    }
+
+    /// What SSD `ssd` was attached with, if it is; and whether it did not answer a command in time.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn ssd_held(&mut self, ssd: u32) -> Result<Option<(SsdAttach, bool)>, CardError> {
+        let request = Request {
+            receive: size_of::<SsdAttach>(),
+            ..Request::new(Opcode::SsdGet, ssd)
+        };
+        let found = held(self.queue.execute(&self.device, &request))?;
+        Ok(found.map(|(completion, data)| {
+            let attach = SsdAttach::read_from_bytes(&data).expect("exact size");
+            (attach, completion.result.get() != 0)
+        }))
+    }
+
+    /// Subsystem `subsystem` as the card has it, if it does.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn subsystem_held(&mut self, subsystem: u32) -> Result<Option<SubsystemState>, CardError> {
+        held(self.receive(Opcode::SubsystemGet, subsystem, &[]))
+    }
+
+    /// Its namespaces, by NSID.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn namespaces_held(&mut self, subsystem: u32) -> Result<Vec<NamespaceConfig>, CardError> {
+        let mut all: Vec<NamespaceConfig> = Vec::new();
+        loop {
+            let from = all.last().map_or(1, |n| n.nsid.get() + 1);
+            match held(self.receive::<NamespaceConfig>(Opcode::NamespaceGet, subsystem, &[from]))? {
+                Some(namespace) if namespace.nsid.get() >= from => all.push(namespace),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// NQNs of the hosts that are allowed, each as [`NQN_SIZE`] bytes.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn hosts_held(&mut self, subsystem: u32) -> Result<Vec<[u8; NQN_SIZE]>, CardError> {
+        let mut all = Vec::new();
+        while let Some(host) = held(self.receive(Opcode::HostGet, subsystem, &[all.len() as u32]))?
+        {
+            all.push(host);
+        }
+        Ok(all)
+    }
+
     /// What the control core has counted.
     ///
     /// # Errors
@@ -288,6 +348,18 @@ impl<D: Device> Card<D> {
         };
         let (_, data) = self.queue.execute(&self.device, &request)?;
         Ok(T::read_from_bytes(&data).expect("exact size"))
+    }
+}
+
+/// What is missing is an answer, not an error.
+fn held<T>(answer: Result<T, CardError>) -> Result<Option<T>, CardError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(CardError::Refused {
+            status: Status::Missing,
+            ..
+        }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

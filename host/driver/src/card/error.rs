@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_device::{BarError, DmaError, IrqError};
+use sluice_device::{BarError, DmaError, IrqError, Trouble};
 use sluice_wire::mgmt::{Opcode, Status};
 
 use super::ImageKind;
@@ -112,6 +112,22 @@ pub enum CardError {
         name: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// It cannot be taken over.
+    #[error("{name}: {what} wanted of a running card to take it over; it must be booted")]
+    NotRunning {
+        /// The device.
+        name: String,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// The system says that something is wrong with the device.
+    #[error("{name}: {trouble}")]
+    Trouble {
+        /// The device.
+        name: String,
+        /// What.
+        trouble: Trouble,
     },
     /// A command was refused.
     #[error("{name}: {opcode:?} of {index} was refused: {}", reason(*status, *result))]

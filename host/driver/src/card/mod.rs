@@ -8,6 +8,7 @@ pub mod flash;
 mod load;
 mod log_ring;
 mod queue;
+pub mod update;
 
 use std::time::Duration;
 
@@ -129,6 +130,69 @@ impl<D: Device> Card<D> {
         Ok(card)
     }
 
+    /// Takes over a card whose firmware runs and serves hosts: nothing is reset, and what an earlier driver had sent is waited
+    /// for. Only its own queues and registers are looked at; what it serves is asked for by commands.
+    ///
+    /// # Errors
+    /// [`CardError::NotRunning`] and others; the card can only be [booted](Card::boot) then.
+    pub fn adopt(device: D, options: CardOptions) -> Result<Self, CardError> {
+        identify(&device)?;
+        let bar = device.bar(0)?;
+        let packet_memory = device.bar(2)?.bus();
+        for (offset, want, what) in [
+            (bar0::CTRL_OFFSET, RUN, "cores that run"),
+            (bar0::FW_STATUS_OFFSET, READY, "ready firmware"),
+            (bar0::QUEUE_ENABLE_OFFSET, 1, "a host queue that is enabled"),
+            (
+                bar0::PM_BUS_LO_OFFSET,
+                packet_memory as u32,
+                "packet memory at the same bus address",
+            ),
+            (
+                bar0::PM_BUS_HI_OFFSET,
+                (packet_memory >> 32) as u32,
+                "packet memory at the same bus address",
+            ),
+        ] {
+            if bar.read32(offset.into())? != want {
+                let name = device.name().into();
+                return Err(CardError::NotRunning { name, what });
+            }
+        }
+        if options.interrupts {
+            device.irq().enable(2)?;
+        }
+        let queue = HostQueuePair::adopt(&device, options)?;
+        let mut card = Self {
+            device,
+            queue,
+            info: Info::default(),
+        };
+        card.info = card.identify()?;
+        let (name, firmware) = (card.device.name(), &card.info.firmware);
+        log::info!("{name}: taken over as it runs, firmware {firmware}");
+        Ok(card)
+    }
+
+    /// Checks that the card is there.
+    ///
+    /// # Errors
+    /// [`CardError::Gone`] or [`CardError::Trouble`].
+    pub fn check(&self) -> Result<(), CardError> {
+        let name = || self.device.name().to_string();
+        let magic = self.device.bar(0)?.read32(bar0::MAGIC_OFFSET.into())?;
+        if magic != MAGIC {
+            return Err(CardError::Gone { name: name() });
+        }
+        match self.device.trouble() {
+            Some(trouble) => Err(CardError::Trouble {
+                name: name(),
+                trouble,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// What the firmware says it can do.
     #[must_use]
     pub fn info(&self) -> &Info {
@@ -156,6 +220,10 @@ impl<D: Device> Card<D> {
     pub fn expired_watchdogs(&self) -> Result<u32, CardError> {
         let bar = self.device.bar(0)?;
         let bits = bar.read32(bar0::WATCHDOG_OFFSET.into())?;
+        if all_ones32(bits) {
+            // No card has so many cores; it is gone, or the whole of it is stuck.
+            self.check()?;
+        }
         bar.write32(bar0::WATCHDOG_OFFSET.into(), bits)?;
         Ok(bits)
     }

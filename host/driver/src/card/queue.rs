@@ -1,5 +1,6 @@
 //! The host queue pair: management commands in host memory, completions with a phase tag, MSI-X vector 0.
-//! One command at a time, and beside it one outstanding `NextEvent`.
+//! One command at a time, and beside it one outstanding `NextEvent`. Queues and data buffer are one piece of memory, so that a
+//! later driver finds all of it by what the card's registers say.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +18,10 @@ const CQE: usize = size_of::<Completion>();
 const ENTRIES: u16 = 16;
 /// Command identifier of `NextEvent`; others have bit 15 clear.
 const EVENT_CID: u16 = 0x8000;
+/// Where in the piece of memory: the submission queue at its beginning, then these.
+const CQ: usize = 4096;
+const DATA: usize = 8192;
+const BLOCK: usize = DATA + MAX_DATA;
 /// A lost interrupt costs this long.
 const SLICE: Duration = Duration::from_millis(10);
 
@@ -30,9 +35,7 @@ pub enum CardEvent {
 }
 
 pub(super) struct HostQueuePair {
-    sq: Box<dyn DmaBuffer>,
-    cq: Box<dyn DmaBuffer>,
-    data: Box<dyn DmaBuffer>,
+    memory: Box<dyn DmaBuffer>,
     tail: u16,
     head: u16,
     phase: bool,
@@ -68,11 +71,13 @@ impl Request<'_> {
 
 impl HostQueuePair {
     pub fn new<D: Device>(device: &D, options: CardOptions) -> Result<Self, CardError> {
-        let dma = device.dma();
-        Ok(Self {
-            sq: dma.alloc(usize::from(ENTRIES) * SQE, 4096)?,
-            cq: dma.alloc(usize::from(ENTRIES) * CQE, 4096)?,
-            data: dma.alloc(MAX_DATA, 4096)?,
+        let memory = device.dma().alloc(BLOCK, 4096)?;
+        Ok(Self::over(memory, options))
+    }
+
+    fn over(memory: Box<dyn DmaBuffer>, options: CardOptions) -> Self {
+        Self {
+            memory,
             tail: 0,
             head: 0,
             phase: true,
@@ -80,14 +85,73 @@ impl HostQueuePair {
             options,
             listening: false,
             events: VecDeque::new(),
-        })
+        }
+    }
+
+    /// That of an earlier driver, where the card's registers say it is. What it had sent is waited for and dropped.
+    pub fn adopt<D: Device>(device: &D, options: CardOptions) -> Result<Self, CardError> {
+        let bar = device.bar(0)?;
+        let bus = bar.read64(bar0::SQ_BASE_LO_OFFSET.into())?;
+        let memory = device.dma().reclaim(bus, BLOCK)?;
+        let mut queue = Self::over(memory, options);
+        let tail = bar.read32(bar0::SQ_TAIL_OFFSET.into())?;
+        let cq = bar.read64(bar0::CQ_BASE_LO_OFFSET.into())?;
+        let entries = bar.read32(bar0::QUEUE_ENTRIES_OFFSET.into())?;
+        let whole = cq == bus + CQ as u64 && entries == u32::from(ENTRIES);
+        queue.tail = match u16::try_from(tail) {
+            Ok(tail) if whole && tail < ENTRIES => tail,
+            _ => {
+                return Err(CardError::NotRunning {
+                    name: device.name().into(),
+                    what: "host queues of this driver's layout",
+                });
+            }
+        };
+        queue.find_head()?;
+        queue.drain(device)?;
+        Ok(queue)
+    }
+
+    /// The card's next completion goes where the phase tags change; if they are all alike, to the beginning, with the other
+    /// phase.
+    fn find_head(&mut self) -> Result<(), CardError> {
+        let phase = |queue: &Self, at: u16| -> Result<bool, CardError> {
+            let word = queue.memory.read32(CQ + usize::from(at) * CQE + 12)?;
+            Ok(word & 1 << 16 != 0)
+        };
+        let first = phase(self, 0)?;
+        (self.head, self.phase) = (0, !first);
+        for at in 1..ENTRIES {
+            if phase(self, at)? != first {
+                (self.head, self.phase) = (at, first);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commands are done in order, so with one that does nothing all before it are done too. Before it `NextEvent`: if an
+    /// earlier driver's is still with the card, it is refused, and that one is ours now.
+    fn drain<D: Device>(&mut self, device: &D) -> Result<(), CardError> {
+        let mut taken = Vec::new();
+        for at in 0..usize::from(ENTRIES) {
+            taken.push((self.memory.read32(at * SQE)? >> 16) as u16);
+        }
+        let free = (1..EVENT_CID).find(|cid| !taken.contains(cid));
+        self.cid = free.expect("there are fewer entries");
+        self.listening = true;
+        self.send(device, &Request::new(Opcode::NextEvent, 0), EVENT_CID)?;
+        // Without a buffer Identify has no room for its answer: refused, and no harm done.
+        self.send(device, &Request::new(Opcode::Identify, 0), self.cid)?;
+        self.wait(device, Opcode::Identify).map(drop)
     }
 
     /// Tells the card where the queues are; enabling them is for later.
     pub fn write_registers<D: Device>(&self, device: &D) -> Result<(), CardError> {
         let bar = device.bar(0)?;
         let halves = |address: u64| (address as u32, (address >> 32) as u32);
-        let ((sq_lo, sq_hi), (cq_lo, cq_hi)) = (halves(self.sq.bus()), halves(self.cq.bus()));
+        let base = self.memory.bus();
+        let ((sq_lo, sq_hi), (cq_lo, cq_hi)) = (halves(base), halves(base + CQ as u64));
         for (offset, value) in [
             (bar0::SQ_BASE_LO_OFFSET, sq_lo),
             (bar0::SQ_BASE_HI_OFFSET, sq_hi),
@@ -107,9 +171,9 @@ impl HostQueuePair {
         request: &Request<'_>,
     ) -> Result<(Completion, Vec<u8>), CardError> {
         self.cid = (self.cid + 1) & !EVENT_CID;
-        self.data
-            .write(0, &vec![0; request.receive.max(request.send.len())])?;
-        self.data.write(0, request.send)?;
+        self.memory
+            .write(DATA, &vec![0; request.receive.max(request.send.len())])?;
+        self.memory.write(DATA, request.send)?;
         self.send(device, request, self.cid)?;
         let completion = self.wait(device, request.opcode)?;
         let (name, opcode, index) = (device.name().to_string(), request.opcode, request.index);
@@ -135,7 +199,7 @@ impl HostQueuePair {
             }
         }
         let mut data = vec![0; request.receive];
-        self.data.read(0, &mut data)?;
+        self.memory.read(DATA, &mut data)?;
         Ok((completion, data))
     }
 
@@ -180,13 +244,13 @@ impl HostQueuePair {
         command.index.set(request.index);
         let len = request.send.len().max(request.receive);
         if len > 0 {
-            command.data.set(self.data.bus());
+            command.data.set(self.memory.bus() + DATA as u64);
             command.data_len.set(len as u32);
         }
         for (to, from) in command.args.iter_mut().zip(request.args) {
             to.set(*from);
         }
-        self.sq
+        self.memory
             .write(usize::from(self.tail) * SQE, command.as_bytes())?;
         self.tail = (self.tail + 1) % ENTRIES;
         device
@@ -203,8 +267,8 @@ impl HostQueuePair {
                 if completion.cid.get() == self.cid {
                     return Ok(completion);
                 }
-                log::warn!(
-                    "{}: completion for command {} nobody sent",
+                log::info!(
+                    "{}: completion for command {} of an earlier driver, or nobody's",
                     device.name(),
                     completion.cid.get()
                 );
@@ -241,21 +305,26 @@ impl HostQueuePair {
     /// The next completion of a command; events are put aside. The phase tag is read before the rest.
     fn take<D: Device>(&mut self, device: &D) -> Result<Option<Completion>, CardError> {
         loop {
-            let at = usize::from(self.head) * CQE;
-            if (self.cq.read32(at + 12)? & 1 << 16 != 0) != self.phase {
+            let at = CQ + usize::from(self.head) * CQE;
+            if (self.memory.read32(at + 12)? & 1 << 16 != 0) != self.phase {
                 return Ok(None);
             }
             let mut completion = Completion::new_zeroed();
-            self.cq.read(at, completion.as_mut_bytes())?;
+            self.memory.read(at, completion.as_mut_bytes())?;
             self.head += 1;
             if self.head == ENTRIES {
                 (self.head, self.phase) = (0, !self.phase);
             }
-            if completion.cid.get() != EVENT_CID || !self.listening {
+            if completion.cid.get() != EVENT_CID {
                 return Ok(Some(completion));
             }
-            self.listening = false;
-            if completion.status.get() >> 1 == Status::Success as u16 {
+            // In use: one is with the card already, so it is that one which will be completed.
+            let code = completion.status.get() >> 1;
+            self.listening = code == Status::InUse as u16;
+            if self.listening {
+                continue;
+            }
+            if code == Status::Success as u16 {
                 self.events
                     .push_back(event(completion.result.get(), completion.result2.get()));
             } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_device::{Device, DmaBuffer};
 use sluice_wire::nvme::{
-    AdminOpcode, Cap, Cqe, QueueCount, SmartLog, Sqe, feature, log as page, register,
+    AdminOpcode, Aqa, Cap, Cqe, QueueCount, SmartLog, Sqe, feature, log as page, register,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -39,6 +39,10 @@ pub(super) struct AdminQueue {
 impl AdminQueue {
     pub fn new<D: Device>(device: &D, cap: Cap, options: SsdOptions) -> Result<Self, SsdError> {
         let memory = device.dma().alloc(BLOCK, PAGE)?;
+        Self::over(memory, cap, options)
+    }
+
+    fn over(memory: Box<dyn DmaBuffer>, cap: Cap, options: SsdOptions) -> Result<Self, SsdError> {
         // The list of all data pages but the first, for commands of more than two.
         for page in 1..MAX_DATA / PAGE {
             let bus = memory.bus() + (DATA + page * PAGE) as u64;
@@ -53,6 +57,100 @@ impl AdminQueue {
             cid: 0,
             options,
         })
+    }
+
+    /// That of an earlier driver, where the controller's registers say it is. Commands that it had sent are waited for;
+    /// their completions are dropped.
+    pub fn adopt<D: Device>(device: &D, cap: Cap, options: SsdOptions) -> Result<Self, SsdError> {
+        let bar = device.bar(0)?;
+        let aqa = Aqa(bar.read32(register::AQA.into())?);
+        let (sq, cq) = (
+            bar.read64(register::ASQ.into())?,
+            bar.read64(register::ACQ.into())?,
+        );
+        let entries = (aqa.asqs_z(), aqa.acqs_z()) == (ENTRIES - 1, ENTRIES - 1);
+        if !entries || cq != sq.wrapping_add(CQ as u64) {
+            return Err(SsdError::NotRunning {
+                name: device.name().into(),
+                what: "admin queues of this driver's layout",
+            });
+        }
+        let memory = device.dma().reclaim(sq, BLOCK)?;
+        let mut admin = Self::over(memory, cap, options)?;
+        let waits_for = admin.find_indices()?;
+        admin.drain(device, waits_for)?;
+        Ok(admin)
+    }
+
+    /// Where the queues are, by what is in memory; gives the command that was not completed, if there is one.
+    ///
+    /// The controller's next completion goes where the phase tags change. The last completion says how far it had fetched,
+    /// and from there on entries are of this round as long as their identifiers go up by one. An entry that is there but
+    /// was not rung for is rung for with the next one, as its driver was about to.
+    fn find_indices(&mut self) -> Result<Option<u16>, SsdError> {
+        let word = |admin: &Self, at: u16, word: usize| {
+            (admin.memory).read32(CQ + usize::from(at) * CQE + 4 * word)
+        };
+        let phase = |admin: &Self, at| Ok::<_, SsdError>(word(admin, at, 3)? & 1 << 16 != 0);
+        let cid_at = |admin: &Self, at: u16| {
+            let first = admin.memory.read32(usize::from(at) * SQE)?;
+            Ok::<_, SsdError>((first >> 16) as u16)
+        };
+        let first = phase(self, 0)?;
+        (self.head, self.phase) = (0, !first);
+        for at in 1..ENTRIES {
+            if phase(self, at)? != first {
+                (self.head, self.phase) = (at, first);
+                break;
+            }
+        }
+        let newest = (self.head + ENTRIES - 1) % ENTRIES;
+        let none = self.head == 0 && word(self, newest, 3)? == 0;
+        let (mut tail, mut last) = (0, 0);
+        if !none {
+            tail = (word(self, newest, 2)? & 0xFFFF) as u16 % ENTRIES;
+            last = cid_at(self, (tail + ENTRIES - 1) % ENTRIES)?;
+        }
+        for _ in 1..ENTRIES {
+            if cid_at(self, tail)? != last.wrapping_add(1) {
+                break;
+            }
+            last = last.wrapping_add(1);
+            tail = (tail + 1) % ENTRIES;
+        }
+        (self.tail, self.cid) = (tail, last);
+        let mut done = last == 0 && none;
+        for at in 0..ENTRIES {
+            let written = word(self, at, 3)?;
+            done |= written != 0 && written as u16 == last && word(self, at, 2)? >> 16 == 0;
+        }
+        Ok((!done).then_some(last))
+    }
+
+    /// Sends a command that does nothing, and waits for it and for the earlier one.
+    fn drain<D: Device>(&mut self, device: &D, earlier: Option<u16>) -> Result<(), SsdError> {
+        let mut sqe = Sqe::new(AdminOpcode::GetFeatures as u8, 0, 0);
+        sqe.cdw10.set(feature::QUEUES.into());
+        let command = "Get Features, and what an earlier driver had sent";
+        self.ring(device, sqe)?;
+        let mut missing: Vec<u16> = earlier.into_iter().chain([self.cid]).collect();
+        while !missing.is_empty() {
+            let cqe = self.next(device, command)?;
+            missing.retain(|cid| *cid != cqe.cid.get());
+        }
+        Ok(())
+    }
+
+    /// Queue pairs that the controller was asked for and granted.
+    pub fn queue_count<D: Device>(&mut self, device: &D) -> Result<u16, SsdError> {
+        let mut sqe = Sqe::new(AdminOpcode::GetFeatures as u8, 0, 0);
+        sqe.cdw10.set(feature::QUEUES.into());
+        let count = self.execute(device, "Get Features (Number of Queues)", sqe)?;
+        let count = QueueCount(count);
+        Ok(count
+            .submission_z()
+            .min(count.completion_z())
+            .saturating_add(1))
     }
 
     pub const fn entries(&self) -> u16 {
@@ -238,8 +336,21 @@ impl AdminQueue {
         &mut self,
         device: &D,
         command: &'static str,
-        mut sqe: Sqe,
+        sqe: Sqe,
     ) -> Result<Cqe, SsdError> {
+        self.ring(device, sqe)?;
+        loop {
+            let cqe = self.next(device, command)?;
+            if cqe.cid.get() == self.cid && cqe.sq_id.get() == 0 {
+                return Ok(cqe);
+            }
+            let (name, cid) = (device.name(), cqe.cid.get());
+            log::warn!("{name}: completion for command {cid} nobody sent, dropped");
+        }
+    }
+
+    /// Puts a command into the queue.
+    fn ring<D: Device>(&mut self, device: &D, mut sqe: Sqe) -> Result<(), SsdError> {
         self.cid = self.cid.wrapping_add(1);
         sqe.cid.set(self.cid);
         let (at, bytes) = (usize::from(self.tail) * SQE, sqe.bytes());
@@ -250,24 +361,18 @@ impl AdminQueue {
         device
             .bar(0)?
             .write32(register::DOORBELLS.into(), self.tail.into())?;
-        self.wait(device, command)
+        Ok(())
     }
 
-    fn wait<D: Device>(&mut self, device: &D, command: &'static str) -> Result<Cqe, SsdError> {
+    /// Waits for the next completion.
+    fn next<D: Device>(&mut self, device: &D, command: &'static str) -> Result<Cqe, SsdError> {
         let clock = device.clock();
         let limit = self.options.admin_timeout;
         let give_up = clock.now() + limit;
         let mut pause = Duration::from_micros(5);
         loop {
-            while let Some(cqe) = self.take(device)? {
-                if cqe.cid.get() == self.cid && cqe.sq_id.get() == 0 {
-                    return Ok(cqe);
-                }
-                log::warn!(
-                    "{}: completion for command {} nobody sent, dropped",
-                    device.name(),
-                    cqe.cid.get()
-                );
+            if let Some(cqe) = self.take(device)? {
+                return Ok(cqe);
             }
             let csts = status(device)?;
             let name = || device.name().to_string();

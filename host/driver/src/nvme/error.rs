@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_device::{BarError, DmaError, IrqError};
+use sluice_device::{BarError, DmaError, IrqError, Trouble};
 use sluice_wire::nvme::Status;
 
 /// An SSD that did not do as it should.
@@ -129,6 +129,22 @@ pub enum SsdError {
         want: String,
         /// What came.
         got: String,
+    },
+    /// It cannot be taken over.
+    #[error("{name}: {what} wanted of a running SSD to take it over; it must be reset")]
+    NotRunning {
+        /// The device.
+        name: String,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// The system says that something is wrong with the device.
+    #[error("{name}: {trouble}")]
+    Trouble {
+        /// The device.
+        name: String,
+        /// What.
+        trouble: Trouble,
     },
     /// A command was not completed.
     #[error("{name}: {command} was not completed within {limit:?}; reset the controller")]

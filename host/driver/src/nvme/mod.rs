@@ -106,6 +106,29 @@ impl<D: Device> Ssd<D> {
         Ok(ssd)
     }
 
+    /// Takes over a controller that runs, with I/O queue pairs 1 to `queues` that are in use: nothing is reset, and what an
+    /// earlier driver had sent is waited for.
+    ///
+    /// # Errors
+    /// [`SsdError::NotRunning`] and others, with the device; the SSD can only be [opened](Ssd::open) then.
+    pub fn adopt(device: D, options: SsdOptions, queues: u16) -> Result<Self, (D, SsdError)> {
+        match take_over(&device, options) {
+            Ok((cap, admin, granted, info)) => {
+                let (name, queues) = (device.name(), (1..=queues).collect());
+                log::info!("{name}: taken over as it runs");
+                Ok(Self {
+                    device,
+                    cap,
+                    admin,
+                    info,
+                    granted,
+                    queues,
+                })
+            }
+            Err(error) => Err((device, error)),
+        }
+    }
+
     /// What it is.
     #[must_use]
     pub fn info(&self) -> &SsdInfo {
@@ -220,7 +243,13 @@ impl<D: Device> Ssd<D> {
                 csts: csts.0,
             });
         }
-        Ok(())
+        match self.device.trouble() {
+            Some(trouble) => Err(SsdError::Trouble {
+                name: self.name(),
+                trouble,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Stops the controller at once: when this returns `Ok` it writes nothing more. All queues are gone.
@@ -257,6 +286,26 @@ impl<D: Device> Ssd<D> {
     fn name(&self) -> String {
         self.device.name().into()
     }
+}
+
+fn take_over<D: Device>(
+    device: &D,
+    options: SsdOptions,
+) -> Result<(Cap, AdminQueue, u16, SsdInfo), SsdError> {
+    let cap = capabilities(device)?;
+    let cc = Cc(device.bar(0)?.read32(register::CC.into())?);
+    let csts = status(device)?;
+    if !cc.en() || cc.shn() != 0 || !csts.rdy() || csts.cfs() {
+        let (name, what) = (device.name().into(), "an enabled and ready controller");
+        return Err(SsdError::NotRunning { name, what });
+    }
+    if options.interrupts {
+        device.irq().enable(1)?;
+    }
+    let mut admin = AdminQueue::adopt(device, cap, options)?;
+    let granted = admin.queue_count(device)?;
+    let info = identify::identify(device, &mut admin, cap)?;
+    Ok((cap, admin, granted, info))
 }
 
 fn capabilities<D: Device>(device: &D) -> Result<Cap, SsdError> {

@@ -1,61 +1,56 @@
-//! What is around the Verilated card on its board: a flash chip that others can look at, fuses, and the boot program's ROM.
+//! What is around the Verilated card: the flash chip's model at its pins, and the fuses.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluice_nor::serial::SerialNor;
-use sluice_nor::{FuseBank, Nor};
+use sluice_nor::{FuseBank, Nor, SerialNor};
 use sluice_verilated::{Board, FlashChip, Fuses, Pins};
 
 /// Nanoseconds of a clock.
-const CLOCK: u64 = 4;
-/// Where the boot program lies in core 0's memory.
-const ROM: usize = 0x7_0000;
+const NANOSECONDS: u64 = 4;
 
-/// A flash chip that the card and others have.
+/// A flash chip that the card drives and a test looks at and cuts the power of.
 #[derive(Clone)]
-pub struct Chip(Arc<Mutex<SerialNor>>);
+pub struct SharedChip(Arc<Mutex<SerialNor>>);
 
-impl Chip {
-    /// A chip with this array behind it.
+impl SharedChip {
+    /// This chip, soldered onto a board.
     #[must_use]
     pub fn new(nor: Nor) -> Self {
         Self(Arc::new(Mutex::new(SerialNor::new(nor))))
     }
 
-    /// Looks at the chip, or does something to it, between two clocks of the card.
-    pub fn with<T>(&self, what: impl FnOnce(&mut SerialNor) -> T) -> T {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The chip; not while the card runs.
+    pub fn get(&self) -> MutexGuard<'_, SerialNor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl FlashChip for Chip {
+impl FlashChip for SharedChip {
     fn pins(&mut self, clock: u64, pins: Pins) -> u8 {
-        self.with(|chip| chip.pins(clock * CLOCK, pins.selected, pins.clock, pins.out))
+        // Lines that nobody drives are pulled up.
+        let io = (pins.out & pins.enable) | (!pins.enable & 0xF);
+        self.get()
+            .pins(clock * NANOSECONDS, pins.selected, pins.clock, io)
     }
 }
 
-/// A board with this chip, these fuses and this boot program (`rom`, core memory from address 0 on, as [`crate::scenario::flat`]
-/// makes it); started from flash by whoever sets `CTRL.boot`.
+/// A board with this chip, these fuses and this boot program, whose card waits for its host after power-on.
 #[must_use]
-pub fn board(chip: &Chip, fuses: &FuseBank, rom: &[u8]) -> Board {
-    let word = |bytes: &[u8]| {
-        let mut four = [0; 4];
-        four[..bytes.len()].copy_from_slice(bytes);
-        u32::from_le_bytes(four)
-    };
+pub fn board(chip: &SharedChip, fuses: &FuseBank, rom: Vec<u32>) -> Board {
     let mut root_key = [0; 8];
-    for (to, bytes) in root_key.iter_mut().zip(fuses.root_key.chunks(4)) {
-        *to = word(bytes);
+    for (word, bytes) in root_key.iter_mut().zip(fuses.root_key.chunks_exact(4)) {
+        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
+    let counter = |value: u32| value.min(255) as u8;
     Board {
         fuses: Fuses {
             board: fuses.board,
             root_key,
-            security_version: fuses.security_version.min(255) as u8,
-            key_generation: fuses.key_generation.min(255) as u8,
+            security_version: counter(fuses.security_version),
+            key_generation: counter(fuses.key_generation),
             boot: false,
         },
-        rom: rom.get(ROM..).unwrap_or(&[]).chunks(4).map(word).collect(),
+        rom,
         flash: Some(Box::new(chip.clone())),
     }
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sluice_device::Device;
+use sluice_device::{Device, Trouble};
 use sluice_driver::bringup::{BringupError, ChangeError, Kind, Notice, Rig};
 use sluice_driver::card::{Card, CardError, CardOptions};
 use sluice_driver::config::{Config, Format, Source, raw};
 use sluice_driver::nvme::SsdOptions;
 use sluice_driver::testing::FakeCard;
+use sluice_regs::bar0_regs as bar0;
 use sluice_wire::mgmt::{Event, NamespaceConfig, Opcode, Status};
 use zerocopy::FromBytes;
 
@@ -350,4 +351,23 @@ fn a_port_gets_another_address_and_a_second_one_does_not_fit() {
         }
     );
     assert!(full, "{error}");
+}
+
+#[test]
+fn a_card_that_is_gone_or_wanted_back_is_reported_at_the_next_look() {
+    let mut b = Bench::new();
+    b.fake.is_in(Some(Trouble::Wanted));
+    let error = b.rig.check().expect_err("wanted back").to_string();
+    assert!(error.contains("the system asks for it back"), "{error}");
+    b.fake.is_in(None);
+    assert_eq!(b.rig.check().expect("well"), []);
+    for register in [bar0::MAGIC_OFFSET, bar0::WATCHDOG_OFFSET] {
+        b.fake.set(register, u32::MAX);
+    }
+    let gone = |error| matches!(error, BringupError::Card(CardError::Gone { .. }));
+    let polled = b.rig.poll(Duration::from_millis(20));
+    assert!(gone(
+        polled.expect_err("no expired watchdogs, but nothing there")
+    ));
+    assert!(gone(b.rig.check().expect_err("gone")));
 }

@@ -1,0 +1,325 @@
+//! The page of the live view.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
+
+use super::sample::Rates;
+use crate::show;
+
+/// What the page shows.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Between the last two looks; `None` before there were two.
+    pub rates: Option<Rates>,
+    /// Nothing new is looked at.
+    pub paused: bool,
+    /// Why there is nothing new.
+    pub trouble: Option<String>,
+    /// Bytes per second, the newest last.
+    history: VecDeque<u64>,
+    interval: Duration,
+}
+
+impl View {
+    /// Nothing seen yet.
+    #[must_use]
+    pub const fn new(interval: Duration) -> Self {
+        Self {
+            rates: None,
+            paused: false,
+            trouble: None,
+            history: VecDeque::new(),
+            interval,
+        }
+    }
+
+    /// Takes new rates in; the curve has the last `history` of them.
+    pub fn show(&mut self, rates: Rates, history: usize) {
+        let total = rates.total();
+        self.history
+            .push_back((total.read_bytes + total.write_bytes) as u64);
+        while self.history.len() > history {
+            self.history.pop_front();
+        }
+        self.rates = Some(rates);
+        self.trouble = None;
+    }
+}
+
+/// Draws the page, whatever the size.
+pub fn draw(frame: &mut Frame<'_>, view: &View) {
+    let (cores, devices) = view
+        .rates
+        .as_ref()
+        .map_or((0, 0), |r| (r.cores.len(), r.devices.len()));
+    let [head, curve, cores_at, devices_at, foot] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Length(5),
+        Constraint::Length(cores as u16 + 3),
+        Constraint::Min((devices as u16 + 3).min(6)),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(headline(view)), head);
+    draw_curve(frame, view, curve);
+    if let Some(rates) = &view.rates {
+        draw_cores(frame, rates, cores_at);
+        draw_devices(frame, rates, devices_at);
+    }
+    let keys = format!("q quit  p pause  every {:?}", view.interval);
+    frame.render_widget(
+        Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)),
+        foot,
+    );
+}
+
+/// The lines of a page without the space at their ends, and without empty lines at its end.
+#[must_use]
+pub fn lines(page: &Buffer) -> Vec<String> {
+    let width = usize::from(page.area.width).max(1);
+    let rows = page.content.chunks(width);
+    let mut lines: Vec<String> = rows
+        .map(|row| {
+            row.iter()
+                .map(|cell| cell.symbol())
+                .collect::<String>()
+                .trim_end()
+                .to_owned()
+        })
+        .collect();
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
+
+fn headline(view: &View) -> Vec<Line<'static>> {
+    let bad = Style::new().fg(Color::Red);
+    let Some(rates) = &view.rates else {
+        let text = view.trouble.as_deref().unwrap_or("looking…");
+        return vec![Line::from(show::clean(text)).style(bad)];
+    };
+    let total = rates.total();
+    let sum = format!(
+        "read {} IOPS {}  write {} IOPS {}  {} connections  frames in {} out {} dropped {}",
+        count(total.reads),
+        bytes(total.read_bytes),
+        count(total.writes),
+        bytes(total.write_bytes),
+        total.connections,
+        count(rates.rx_frames),
+        count(rates.tx_frames),
+        count(rates.rx_drops),
+    );
+    let state = match &view.trouble {
+        Some(trouble) => Line::from(show::clean(trouble)).style(bad),
+        None if view.paused => Line::from("paused").style(Style::new().fg(Color::Yellow)),
+        None => Line::default(),
+    };
+    vec![
+        Line::from(sum).style(Style::new().add_modifier(Modifier::BOLD)),
+        state,
+    ]
+}
+
+fn draw_curve(frame: &mut Frame<'_>, view: &View, area: Rect) {
+    let most = view.history.iter().max().copied().unwrap_or_default();
+    let title = format!("throughput, up to {}", bytes(most as f64));
+    let fits = usize::from(area.width.saturating_sub(2));
+    let skip = view.history.len().saturating_sub(fits);
+    let curve = Sparkline::default()
+        .block(Block::bordered().title(title))
+        .data(view.history.iter().skip(skip).copied());
+    frame.render_widget(curve, area);
+}
+
+fn draw_cores(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
+    let head = [
+        "core", "load", "conns", "read/s", "read", "write/s", "write", "other/s", "errors/s",
+        "waits/s", "resent/s", "drops/s", "loops/s",
+    ];
+    let rows = rates.cores.iter().map(|c| {
+        let row = Row::new([
+            c.core.to_string(),
+            format!("{:.0} %", c.load * 100.0),
+            c.connections.to_string(),
+            count(c.reads),
+            bytes(c.read_bytes),
+            count(c.writes),
+            bytes(c.write_bytes),
+            count(c.other),
+            count(c.errors),
+            count(c.waits),
+            count(c.resent),
+            count(c.dropped),
+            count(c.loops),
+        ]);
+        if c.errors > 0.0 {
+            row.style(Style::new().fg(Color::Red))
+        } else {
+            row
+        }
+    });
+    let widths = [4, 6, 6, 7, 9, 7, 9, 8, 8, 8, 8, 8, 8];
+    table(frame, area, "cores", head, rows, widths);
+}
+
+fn draw_devices(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
+    let head = ["block device", "read/s", "read", "write/s", "write"];
+    let rows = rates.devices.iter().map(|d| {
+        Row::new([
+            show::clean(&d.name),
+            count(d.reads),
+            bytes(d.read_bytes),
+            count(d.writes),
+            bytes(d.write_bytes),
+        ])
+    });
+    table(frame, area, "SSDs", head, rows, [24, 8, 10, 8, 10]);
+}
+
+fn table<'a, const N: usize>(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &'static str,
+    head: [&'static str; N],
+    rows: impl Iterator<Item = Row<'a>>,
+    widths: [u16; N],
+) {
+    let table = Table::new(rows, widths.map(Constraint::Length))
+        .header(Row::new(head).style(Style::new().add_modifier(Modifier::BOLD)))
+        .block(Block::bordered().title(title));
+    frame.render_widget(table, area);
+}
+
+/// A number in at most six characters.
+fn count(value: f64) -> String {
+    match value {
+        v if v < 9_999.5 => format!("{v:.0}"),
+        v if v < 9_999_500.0 => format!("{:.0}k", v / 1e3),
+        v => format!("{:.0}M", v / 1e6),
+    }
+}
+
+fn bytes(value: f64) -> String {
+    match value {
+        v if v < 999.5 => format!("{v:.0} B/s"),
+        v if v < 999_500.0 => format!("{:.0} kB/s", v / 1e3),
+        v if v < 999_500_000.0 => format!("{:.0} MB/s", v / 1e6),
+        v => format!("{:.2} GB/s", v / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::sample::{Core, Device};
+    use super::*;
+
+    fn page(view: &View, width: u16, height: u16) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory");
+        terminal.draw(|frame| draw(frame, view)).expect("memory");
+        lines(terminal.backend().buffer())
+    }
+
+    fn busy() -> View {
+        let mut view = View::new(Duration::from_secs(1));
+        let core = |core| Core {
+            core,
+            load: 0.5,
+            connections: 4,
+            reads: 125_000.0,
+            read_bytes: 512e6,
+            writes: 10.0,
+            write_bytes: 40_960.0,
+            ..Core::default()
+        };
+        let device = Device {
+            name: "ssd0n1\u{1b}[2J".into(),
+            reads: 250_000.0,
+            read_bytes: 1.024e9,
+            ..Device::default()
+        };
+        view.show(
+            Rates {
+                cores: vec![core(1), core(2)],
+                devices: vec![device],
+                rx_frames: 1234.0,
+                ..Rates::default()
+            },
+            8,
+        );
+        view
+    }
+
+    #[test]
+    fn the_page_has_totals_cores_and_block_devices() {
+        let page = page(&busy(), 110, 30);
+        let has = |text: &str| page.iter().any(|line| line.contains(text));
+        assert!(
+            page[0].starts_with(
+                "read 250k IOPS 1.02 GB/s  write 20 IOPS 82 kB/s  8 connections  frames in 1234 out 0 dropped 0"
+            ),
+            "{page:#?}"
+        );
+        assert!(
+            has("1    50 %   4      125k    512 MB/s  10      41 kB/s"),
+            "{page:#?}"
+        );
+        assert!(has("250k     1.02 GB/s"), "{page:#?}");
+        assert!(
+            page.iter().all(|line| !line.contains('\u{1b}')),
+            "{page:#?}"
+        );
+    }
+
+    #[test]
+    fn trouble_and_pauses_are_said_and_old_figures_stay() {
+        let mut view = busy();
+        view.paused = true;
+        assert_eq!(page(&view, 80, 24)[1], "paused");
+        view.trouble = Some("the daemon is gone".into());
+        let page = page(&view, 80, 24);
+        assert_eq!(page[1], "the daemon is gone");
+        assert!(page[0].starts_with("read 250k"));
+    }
+
+    #[test]
+    fn a_terminal_of_any_size_is_drawn_on() {
+        let (busy, idle) = (busy(), View::new(Duration::from_secs(1)));
+        for (width, height) in [(1, 1), (3, 40), (200, 2), (20, 10), (300, 100)] {
+            for view in [&busy, &idle] {
+                page(view, width, height);
+            }
+        }
+    }
+
+    #[test]
+    fn the_curve_keeps_the_last_looks_only() {
+        let mut view = View::new(Duration::from_secs(1));
+        for n in 0..20_u32 {
+            let core = Core {
+                core: 1,
+                read_bytes: f64::from(n),
+                ..Core::default()
+            };
+            view.show(
+                Rates {
+                    cores: vec![core],
+                    ..Rates::default()
+                },
+                8,
+            );
+        }
+        assert_eq!(view.history, (12..20).collect::<Vec<u64>>());
+    }
+}
