@@ -1,7 +1,7 @@
 //! The cores' logs: rings in packet memory, emptied every second, decoded with the firmware's ELF files, the last lines kept.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use defmt_decoder::{DecodeError, Table};
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ fn split_frames(bytes: &mut Vec<u8>) -> Vec<Vec<u8>> {
     frames
 }
 
-fn table(path: &PathBuf) -> Result<Table, String> {
+fn table(path: &Path) -> Result<Table, String> {
     let told = |reason: String| {
         format!(
             "{}: {reason}; the log of its cores cannot be decoded",

@@ -1,0 +1,20 @@
+//! The daemon over the functional card: everything of `sluiced` but the program around it and the devices.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `daemon/bench.rs` | a server with the card, its daemon, callers over the socket, hosts on the cable |
+//! | `daemon/configure.rs` | configured by calls alone, hosts do verified I/O, counters follow |
+//! | `daemon/calls.rs` | every method: shapes, wrong parameters, what does not exist |
+//! | `daemon/keep.rs` | what is there again after a restart, SSDs that are not, state that cannot be written |
+//! | `daemon/killed.rs` | the process killed at random points of a configuration |
+
+#[path = "daemon/bench.rs"]
+mod bench;
+#[path = "daemon/calls.rs"]
+mod calls;
+#[path = "daemon/configure.rs"]
+mod configure;
+#[path = "daemon/keep.rs"]
+mod keep;
+#[path = "daemon/killed.rs"]
+mod killed;
