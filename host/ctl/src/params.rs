@@ -178,10 +178,6 @@ mod tests {
                 json!({"name": "ssd0", "trtype": "PCIe", "traddr": "0000:01:00.0"}),
             ),
             (
-                "sluicectl bdev_get_iostat -b ssd0n1",
-                json!({"name": "ssd0n1"}),
-            ),
-            (
                 "sluicectl bdev_nvme_get_controller_health_info -c ssd0",
                 json!({"name": "ssd0"}),
             ),

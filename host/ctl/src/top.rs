@@ -1,7 +1,7 @@
-//! The live view: what cores, SSDs and connections did since the last look. [`sample`] is what is seen, [`draw`] how it looks; both
+//! The live view: what the card's cores did since the last look, and on what they spent their clocks. [`sample`] is what is seen, [`draw`] how it looks; both
 //! know nothing of terminals that exist, so tests draw into memory.
 //!
-//! Latencies are not shown: the firmware does not measure them.
+//! Latencies, and who did what to which namespace, are not shown: the firmware does not count them.
 
 pub mod draw;
 pub mod sample;
@@ -112,8 +112,7 @@ fn live(
 
 fn look(daemon: &mut Daemon) -> Result<Sample, Failure> {
     let counters = daemon.call("sluice_get_counters", Value::Null)?;
-    let devices = daemon.call("bdev_get_iostat", Value::Null)?;
-    Ok(Sample::read(&counters, &devices))
+    Ok(Sample::read(&counters))
 }
 
 enum Key {

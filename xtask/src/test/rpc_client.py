@@ -136,13 +136,6 @@ def devices(c):
         assert c.call("bdev_get_bdevs", {"name": bdev["name"]}) == [bdev]
         assert c.call("bdev_get_bdevs", {"name": bdev["name"], "timeout": 0}) == [bdev]
     c.refused("bdev_get_bdevs", {"name": "Nvme9n9"}, -19)
-    stats = c.call("bdev_get_iostat", {"per_channel": False})
-    has("iostat", stats, {"tick_rate": int, "ticks": int, "bdevs": list})
-    for stat in stats["bdevs"]:
-        members = ["bytes_read", "num_read_ops", "bytes_written", "num_write_ops"]
-        has("iostat.bdevs", stat, {"name": str, **{m: int for m in members}})
-    one = c.call("bdev_get_iostat", {"name": bdevs[0]["name"], "per_channel": False})
-    assert [s["name"] for s in one["bdevs"]] == [bdevs[0]["name"]], one
     controllers = c.call("bdev_nvme_get_controllers")
     for controller in controllers:
         has("controller", controller, {"name": str, "ctrlrs": list})

@@ -55,15 +55,12 @@ impl View {
 
 /// Draws the page, whatever the size.
 pub fn draw(frame: &mut Frame<'_>, view: &View) {
-    let (cores, devices) = view
-        .rates
-        .as_ref()
-        .map_or((0, 0), |r| (r.cores.len(), r.devices.len()));
-    let [head, curve, cores_at, devices_at, foot] = Layout::vertical([
+    let cores = view.rates.as_ref().map_or(0, |r| r.cores.len()) as u16;
+    let [head, curve, cores_at, phases_at, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(5),
-        Constraint::Length(cores as u16 + 3),
-        Constraint::Min((devices as u16 + 3).min(6)),
+        Constraint::Length(cores + 3),
+        Constraint::Min((cores + 3).min(6)),
         Constraint::Length(1),
     ])
     .areas(frame.area());
@@ -71,7 +68,7 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
     draw_curve(frame, view, curve);
     if let Some(rates) = &view.rates {
         draw_cores(frame, rates, cores_at);
-        draw_devices(frame, rates, devices_at);
+        draw_phases(frame, rates, phases_at);
     }
     let keys = format!("q quit  p pause  every {:?}", view.interval);
     frame.render_widget(
@@ -168,32 +165,53 @@ fn draw_cores(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
         }
     });
     let widths = [4, 6, 6, 7, 9, 7, 9, 8, 8, 8, 8, 8, 8];
-    table(frame, area, "cores", head, rows, widths);
+    table(
+        frame,
+        area,
+        "cores",
+        head.map(str::to_owned).to_vec(),
+        rows,
+        widths.to_vec(),
+    );
 }
 
-fn draw_devices(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
-    let head = ["block device", "read/s", "read", "write/s", "write"];
-    let rows = rates.devices.iter().map(|d| {
-        Row::new([
-            show::clean(&d.name),
-            count(d.reads),
-            bytes(d.read_bytes),
-            count(d.writes),
-            bytes(d.write_bytes),
-        ])
+/// What each core spends its clocks on, in percent; nothing for a card that does not count them.
+fn draw_phases(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
+    let mut phases: Vec<&str> = Vec::new();
+    for (phase, _) in rates.cores.iter().flat_map(|c| &c.phases) {
+        if !phases.contains(&phase.as_str()) {
+            phases.push(phase);
+        }
+    }
+    let rows = rates.cores.iter().map(|core| {
+        let part = |phase: &str| {
+            let found = core.phases.iter().find(|(name, _)| name == phase);
+            found.map_or_else(String::new, |(_, part)| format!("{:.1} %", part * 100.0))
+        };
+        let cells = phases.iter().map(|phase| part(phase));
+        Row::new(std::iter::once(core.core.to_string()).chain(cells))
     });
-    table(frame, area, "SSDs", head, rows, [24, 8, 10, 8, 10]);
+    let head = std::iter::once("core".to_owned()).chain(phases.iter().map(|p| show::clean(p)));
+    let widths = std::iter::once(4).chain(phases.iter().map(|_| 10));
+    table(
+        frame,
+        area,
+        "clocks",
+        head.collect(),
+        rows,
+        widths.collect(),
+    );
 }
 
-fn table<'a, const N: usize>(
+fn table<'a>(
     frame: &mut Frame<'_>,
     area: Rect,
     title: &'static str,
-    head: [&'static str; N],
+    head: Vec<String>,
     rows: impl Iterator<Item = Row<'a>>,
-    widths: [u16; N],
+    widths: Vec<u16>,
 ) {
-    let table = Table::new(rows, widths.map(Constraint::Length))
+    let table = Table::new(rows, widths.into_iter().map(Constraint::Length))
         .header(Row::new(head).style(Style::new().add_modifier(Modifier::BOLD)))
         .block(Block::bordered().title(title));
     frame.render_widget(table, area);
@@ -222,7 +240,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::sample::{Core, Device};
+    use super::super::sample::Core;
     use super::*;
 
     fn page(view: &View, width: u16, height: u16) -> Vec<String> {
@@ -236,6 +254,7 @@ mod tests {
         let core = |core| Core {
             core,
             load: 0.5,
+            phases: vec![("idle".into(), 0.5), ("rx\u{1b}[2J".into(), 0.25)],
             connections: 4,
             reads: 125_000.0,
             read_bytes: 512e6,
@@ -243,16 +262,9 @@ mod tests {
             write_bytes: 40_960.0,
             ..Core::default()
         };
-        let device = Device {
-            name: "ssd0n1\u{1b}[2J".into(),
-            reads: 250_000.0,
-            read_bytes: 1.024e9,
-            ..Device::default()
-        };
         view.show(
             Rates {
                 cores: vec![core(1), core(2)],
-                devices: vec![device],
                 rx_frames: 1234.0,
                 ..Rates::default()
             },
@@ -275,7 +287,7 @@ mod tests {
             has("1    50 %   4      125k    512 MB/s  10      41 kB/s"),
             "{page:#?}"
         );
-        assert!(has("250k     1.02 GB/s"), "{page:#?}");
+        assert!(has("1    50.0 %     25.0 %"), "{page:#?}");
         assert!(
             page.iter().all(|line| !line.contains('\u{1b}')),
             "{page:#?}"

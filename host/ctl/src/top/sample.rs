@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// Counters of one thing, by name; a metric with further labels has one for each, `metric:label`.
 type Counters = BTreeMap<String, u64>;
 
+/// Begins the names of the counters of clocks; the phase follows.
+const CLOCKS: &str = "sluice_core_clocks:";
+
 /// Counters at a moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Sample {
@@ -15,14 +18,12 @@ pub struct Sample {
     cores: BTreeMap<u64, Counters>,
     /// Of the card as a whole, labels added up.
     card: Counters,
-    /// Block devices, by name.
-    devices: BTreeMap<String, Counters>,
 }
 
 impl Sample {
-    /// From the answers of `sluice_get_counters` and `bdev_get_iostat`. What is not there counts as nothing.
+    /// From the answer of `sluice_get_counters`. What is not there counts as nothing.
     #[must_use]
-    pub fn read(counters: &Value, iostat: &Value) -> Self {
+    pub fn read(counters: &Value) -> Self {
         let mut sample = Self::default();
         for (metric, list) in counters.as_object().into_iter().flatten() {
             for entry in list.as_array().into_iter().flatten() {
@@ -30,11 +31,6 @@ impl Sample {
                     continue;
                 };
                 sample.add(metric, &entry["labels"], value as u64);
-            }
-        }
-        for device in iostat["bdevs"].as_array().into_iter().flatten() {
-            if let Some(name) = device["name"].as_str() {
-                sample.devices.insert(name.to_owned(), numbers(device));
             }
         }
         sample
@@ -61,13 +57,6 @@ impl Sample {
     }
 }
 
-fn numbers(object: &Value) -> Counters {
-    let members = object.as_object().into_iter().flatten();
-    members
-        .filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)))
-        .collect()
-}
-
 /// What one core did, per second but for `connections`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Core {
@@ -75,6 +64,8 @@ pub struct Core {
     pub core: u64,
     /// Part of its clocks in which it did something, 0 to 1.
     pub load: f64,
+    /// What it spent its clocks on: phase, and its part of the clocks.
+    pub phases: Vec<(String, f64)>,
     /// Connections open now.
     pub connections: u64,
     /// Reads.
@@ -99,28 +90,11 @@ pub struct Core {
     pub loops: f64,
 }
 
-/// What one block device did, per second.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Device {
-    /// Its name.
-    pub name: String,
-    /// Reads.
-    pub reads: f64,
-    /// Writes.
-    pub writes: f64,
-    /// Bytes read.
-    pub read_bytes: f64,
-    /// Bytes written.
-    pub write_bytes: f64,
-}
-
 /// What happened between two moments.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Rates {
     /// Cores.
     pub cores: Vec<Core>,
-    /// Block devices.
-    pub devices: Vec<Device>,
     /// Frames received, per second.
     pub rx_frames: f64,
     /// Frames sent, per second.
@@ -137,19 +111,23 @@ impl Rates {
         let seconds = time.as_secs_f64().max(1e-6);
         let cores = now.cores.iter().map(|(number, counters)| {
             let rate = rate(before.cores.get(number).unwrap_or(&none), counters, seconds);
-            let idle = rate("sluice_core_clocks:idle");
-            let clocks: f64 = (counters
-                .keys()
-                .filter(|name| name.starts_with("sluice_core_clocks:")))
-            .map(|name| rate(name))
-            .sum();
+            let phases: Vec<(String, f64)> = (counters.keys())
+                .filter_map(|name| Some((name.strip_prefix(CLOCKS)?.to_owned(), rate(name))))
+                .collect();
+            let clocks: f64 = phases.iter().map(|(_, clocks)| clocks).sum();
+            let part = |clocks: f64, all: f64| if all > 0.0 { clocks / all } else { 0.0 };
+            let busy = phases
+                .iter()
+                .filter(|(phase, _)| phase != "idle")
+                .map(|(_, c)| c)
+                .sum();
             Core {
                 core: *number,
-                load: if clocks > 0.0 {
-                    1.0 - idle / clocks
-                } else {
-                    0.0
-                },
+                load: part(busy, clocks),
+                phases: phases
+                    .into_iter()
+                    .map(|(phase, c)| (phase, part(c, clocks)))
+                    .collect(),
                 connections: counters
                     .get("sluice_connections")
                     .copied()
@@ -166,20 +144,9 @@ impl Rates {
                 loops: rate("sluice_core_loops"),
             }
         });
-        let devices = now.devices.iter().map(|(name, counters)| {
-            let rate = rate(before.devices.get(name).unwrap_or(&none), counters, seconds);
-            Device {
-                name: name.clone(),
-                reads: rate("num_read_ops"),
-                writes: rate("num_write_ops"),
-                read_bytes: rate("bytes_read"),
-                write_bytes: rate("bytes_written"),
-            }
-        });
         let card = rate(&before.card, &now.card, seconds);
         Self {
             cores: cores.collect(),
-            devices: devices.collect(),
             rx_frames: card("sluice_rx_frames"),
             tx_frames: card("sluice_tx_frames"),
             rx_drops: card("sluice_rx_dropped_frames"),
@@ -197,6 +164,7 @@ impl Rates {
         data().fold(zero, |sum, one| Core {
             core: sum.core,
             load: sum.load + one.load,
+            phases: Vec::new(),
             connections: sum.connections + one.connections,
             reads: sum.reads + one.reads,
             writes: sum.writes + one.writes,
@@ -216,23 +184,15 @@ impl Rates {
     pub fn to_json(&self) -> Value {
         let cores = self.cores.iter().map(|c| {
             json!({
-                "core": c.core, "load": c.load, "connections": c.connections,
+                "core": c.core, "load": c.load, "clocks": c.phases.iter().cloned().collect::<BTreeMap<_, _>>(), "connections": c.connections,
                 "reads_per_second": c.reads, "writes_per_second": c.writes,
                 "read_bytes_per_second": c.read_bytes, "write_bytes_per_second": c.write_bytes,
                 "other_per_second": c.other, "errors_per_second": c.errors, "waits_per_second": c.waits,
                 "resent_per_second": c.resent, "dropped_per_second": c.dropped, "loops_per_second": c.loops,
             })
         });
-        let devices = self.devices.iter().map(|d| {
-            json!({
-                "name": d.name,
-                "reads_per_second": d.reads, "writes_per_second": d.writes,
-                "read_bytes_per_second": d.read_bytes, "write_bytes_per_second": d.write_bytes,
-            })
-        });
         json!({
             "cores": cores.collect::<Value>(),
-            "bdevs": devices.collect::<Value>(),
             "rx_frames_per_second": self.rx_frames,
             "tx_frames_per_second": self.tx_frames,
             "rx_dropped_frames_per_second": self.rx_drops,
@@ -255,18 +215,15 @@ mod tests {
     fn sample(reads: u64, bytes: u64) -> Sample {
         let core = |labels: Value, value: u64| json!([{"labels": labels, "value": value}]);
         let clocks = |core: &str, phase: &str, value: u64| json!({"labels": {"core": core, "phase": phase}, "value": value});
-        Sample::read(
-            &json!({
-                "sluice_io_commands": core(json!({"core": "1", "kind": "read"}), reads),
-                "sluice_io_bytes": core(json!({"core": "1", "kind": "read"}), bytes),
-                "sluice_connections": core(json!({"core": "1"}), 3),
-                "sluice_tcp_retransmits": core(json!({"core": "1"}), 1),
-                "sluice_rdma_resent_runs": core(json!({"core": "1"}), reads),
-                "sluice_core_clocks": [clocks("0", "idle", reads * 9), clocks("0", "rx", reads), clocks("1", "idle", reads), clocks("1", "tcp", reads * 3)],
-                "sluice_rx_dropped_frames": [{"labels": {"reason": "icrc"}, "value": reads}, {"labels": {"reason": "length"}, "value": reads}],
-            }),
-            &json!({"bdevs": [{"name": "ssd0n1", "num_read_ops": reads, "bytes_read": bytes}]}),
-        )
+        Sample::read(&json!({
+            "sluice_io_commands": core(json!({"core": "1", "kind": "read"}), reads),
+            "sluice_io_bytes": core(json!({"core": "1", "kind": "read"}), bytes),
+            "sluice_connections": core(json!({"core": "1"}), 3),
+            "sluice_tcp_retransmits": core(json!({"core": "1"}), 1),
+            "sluice_rdma_resent_runs": core(json!({"core": "1"}), reads),
+            "sluice_core_clocks": [clocks("0", "idle", reads * 9), clocks("0", "rx", reads), clocks("1", "idle", reads), clocks("1", "tcp", reads * 3)],
+            "sluice_rx_dropped_frames": [{"labels": {"reason": "icrc"}, "value": reads}, {"labels": {"reason": "length"}, "value": reads}],
+        }))
     }
 
     #[test]
@@ -282,10 +239,6 @@ mod tests {
             (core.reads, core.read_bytes, core.resent),
             (100.0, 409_600.0, 100.0)
         );
-        assert_eq!(
-            (rates.devices[0].reads, rates.devices[0].read_bytes),
-            (100.0, 409_600.0)
-        );
         assert_eq!(rates.rx_drops, 200.0);
         assert_eq!(
             (rates.total().reads, rates.total().core),
@@ -299,6 +252,12 @@ mod tests {
         let rates = Rates::between(&sample(100, 0), &sample(300, 0), Duration::from_secs(2));
         assert!((rates.cores[0].load - 0.1).abs() < 1e-9, "{rates:?}");
         assert!((rates.cores[1].load - 0.75).abs() < 1e-9, "{rates:?}");
+        let phases: Vec<_> = rates.cores[1]
+            .phases
+            .iter()
+            .map(|(phase, part)| (phase.as_str(), *part))
+            .collect();
+        assert_eq!(phases, [("idle", 0.25), ("tcp", 0.75)]);
         let still = Rates::between(&sample(100, 0), &sample(100, 0), Duration::from_secs(2));
         assert_eq!(
             still.cores[1].load, 0.0,
@@ -317,18 +276,12 @@ mod tests {
 
     #[test]
     fn answers_of_another_shape_are_nothing_rather_than_a_panic() {
-        for (counters, iostat) in [
-            (json!(null), json!(7)),
-            (
-                json!({"a": [{"labels": {"core": "x"}, "value": 1}, 3, {"labels": 1, "value": "y"}], "b": 4}),
-                json!({"bdevs": {}}),
-            ),
+        for counters in [
+            json!(null),
+            json!({"a": [{"labels": {"core": "x"}, "value": 1}, 3, {"labels": 1, "value": "y"}], "b": 4}),
         ] {
-            let rates = Rates::between(
-                &Sample::default(),
-                &Sample::read(&counters, &iostat),
-                Duration::ZERO,
-            );
+            let rates =
+                Rates::between(&Sample::default(), &Sample::read(&counters), Duration::ZERO);
             assert_eq!(rates, Rates::default());
         }
     }
