@@ -13,5 +13,6 @@ pub mod port;
 pub mod report;
 pub mod scenario;
 pub mod ssd;
+pub mod vfio_user;
 pub mod vm;
 pub mod world;

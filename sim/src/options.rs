@@ -199,6 +199,66 @@ pub struct ServeOptions {
     pub seconds: Option<u64>,
 }
 
+/// `card`: the card as a PCIe device for other programs.
+#[derive(Clone, Debug, Args)]
+pub struct CardSocketOptions {
+    /// The card
+    #[command(flatten)]
+    pub card: CardOptions,
+    /// UNIX socket to listen on for a vfio-user client, such as QEMU's vfio-user-pci
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Where the card's Ethernet port goes: tap:NAME, socket:PATH (QEMU connects), connect:PATH (QEMU listens); without it
+    /// nowhere
+    #[arg(long, value_name = "PORT")]
+    pub listen: Option<String>,
+}
+
+/// `ssd`: an NVMe SSD as a PCIe device for other programs.
+#[derive(Clone, Debug, Args)]
+pub struct SsdSocketOptions {
+    /// UNIX socket to listen on for a vfio-user client, such as QEMU's vfio-user-pci
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Size of its namespace: bytes, or with K, M or G
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    pub size: Size,
+    /// Size of its logical blocks in bytes
+    #[arg(long, value_name = "BYTES", default_value = "512", value_parser = ["512", "4096"])]
+    pub block: String,
+    /// Serial number, at most 20 letters and digits
+    #[arg(long, value_name = "TEXT", default_value = "SLUICESIM0001")]
+    pub serial: String,
+    /// Keep the data in this file instead of in memory
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// A size in bytes, a multiple of 4,096.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, shift) = match text.as_bytes().last() {
+            Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+            Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+            Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+            _ => (text, 0),
+        };
+        let bytes = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(1 << shift));
+        match bytes {
+            Some(bytes) if bytes > 0 && bytes % 4096 == 0 && bytes <= 1 << 44 => Ok(Self(bytes)),
+            _ => Err("wanted a multiple of 4096 bytes up to 16 TiB, such as 512M or 4G".into()),
+        }
+    }
+}
+
 /// `bench`: clocks, IOPS and latency of the Verilated card in its own time.
 #[derive(Clone, Debug, Args)]
 pub struct BenchOptions {
@@ -218,7 +278,28 @@ pub struct BenchOptions {
 
 #[cfg(test)]
 mod tests {
-    use super::Loss;
+    use super::{Loss, Size};
+
+    #[test]
+    fn a_size_is_whole_pages_with_or_without_a_unit() {
+        let bytes = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("8k"), Ok(8192));
+        assert_eq!(bytes("512M"), Ok(512 << 20));
+        assert_eq!(bytes("2G"), Ok(2 << 30));
+        for wrong in [
+            "",
+            "G",
+            "0",
+            "1000",
+            "-1M",
+            "1T",
+            "99999999G",
+            "18446744073709551615G",
+        ] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn loss_is_a_percentage_that_a_connection_can_live_with() {

@@ -24,6 +24,10 @@ pub mod pci {
     pub const DEVICE: u16 = 0x10F5;
     /// Class code: processing accelerator (PCI Code and ID Assignment 1.11, section 1.19).
     pub const CLASS: u32 = 0x12_00_00;
+    /// Device number of the simulated SSD, which shows itself to other programs beside the card.
+    pub const SSD_DEVICE: u16 = 0x10F6;
+    /// Class code of an NVM Express I/O controller (the same, section 1.2).
+    pub const SSD_CLASS: u32 = 0x01_08_02;
 }
 
 /// A register as data, for those who show registers to people.

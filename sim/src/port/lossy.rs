@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+use rustix::event::PollFd;
 
 use super::{LivePort, PortStats};
 
@@ -73,6 +74,10 @@ impl<P: LivePort> LivePort for LossyPort<P> {
 
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.inner.wait(timeout)
+    }
+
+    fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) -> bool {
+        self.inner.watch(fds)
     }
 
     fn connected(&self) -> bool {

@@ -50,6 +50,12 @@ pub trait LivePort: Send {
     /// Sleeps until a frame is there, more can be pushed out, or for `timeout`.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
 
+    /// Adds what becomes ready when `wait` would end, for those who wait for other things as well; true if it would end at
+    /// once. A port that adds nothing has to be looked at now and then.
+    fn watch<'a>(&'a self, _fds: &mut Vec<PollFd<'a>>) -> bool {
+        false
+    }
+
     /// Whether there is (or always is) a peer.
     fn connected(&self) -> bool;
 
@@ -113,8 +119,13 @@ fn wait_for(fds: &[BorrowedFd<'_>], flags: PollFlags, timeout: Duration) -> io::
         .iter()
         .map(|fd| PollFd::from_borrowed_fd(*fd, flags))
         .collect();
+    wait_any(&mut fds, timeout)
+}
+
+/// Sleeps until one of `fds` is ready or for `timeout`.
+pub(crate) fn wait_any(fds: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
     let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
-    match poll(&mut fds, Some(&timeout)) {
+    match poll(fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

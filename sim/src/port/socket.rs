@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags};
 
 use super::{LivePort, MAX_FRAME, PortStats, wait_for, wait_readable, would_block};
 
@@ -203,6 +203,22 @@ impl LivePort for SocketPort {
                 std::thread::sleep(timeout.min(RETRY));
                 Ok(())
             }
+        }
+    }
+
+    fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) -> bool {
+        match (&self.peer, &self.end) {
+            (Some(peer), _) => {
+                let mut flags = PollFlags::IN;
+                flags.set(PollFlags::OUT, self.written < self.output.len());
+                fds.push(PollFd::new(peer, flags));
+                self.parsed < self.input.len() && whole_frame(&self.input[self.parsed..])
+            }
+            (None, End::Listens(listener, _)) => {
+                fds.push(PollFd::new(listener, PollFlags::IN));
+                false
+            }
+            (None, End::Connects { .. }) => false,
         }
     }
 

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::ioctl::{Setter, ioctl, opcode};
 
@@ -116,6 +117,11 @@ impl LivePort for TapPort {
 
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         wait_readable(&[self.device.as_fd()], timeout)
+    }
+
+    fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) -> bool {
+        fds.push(PollFd::new(&self.device, PollFlags::IN));
+        false
     }
 
     fn connected(&self) -> bool {

@@ -224,7 +224,11 @@ impl Server {
     }
 }
 
-fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
+/// The card alone.
+///
+/// # Errors
+/// [`ServerError::Model`].
+pub fn model(setup: &Setup) -> Result<Box<dyn CardModel>, ServerError> {
     match setup.card {
         CardKind::Functional => {
             let cores = u8::try_from(setup.cores)

@@ -244,6 +244,13 @@ impl Ssd {
         self.lose_power(torn);
     }
 
+    /// Function level reset: all state is gone as after power-up, but nothing that was written.
+    pub fn function_reset(&mut self) {
+        self.reset();
+        (self.asq, self.acq, self.aqa) = (0, 0, Aqa(0));
+        self.msix = Msix::new(self.config.vectors);
+    }
+
     /// Clock of the earliest thing it will do by itself; `None` if it only waits for packets.
     #[must_use]
     pub fn next_event(&self) -> Option<Clock> {

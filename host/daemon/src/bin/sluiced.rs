@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error:#}");
-            let _ = sd_notify::notify(false, &[NotifyState::Status(&format!("{error:#}"))]);
+            let _ = sd_notify::notify(&[NotifyState::Status(&format!("{error:#}"))]);
             ExitCode::FAILURE
         }
     }
@@ -75,16 +75,16 @@ fn run(options: &Options) -> Result<()> {
     let _metrics = _metrics.transpose()?;
     let server = Server::start(socket, handle, Limits::default());
     log::info!("sluiced {VERSION} serves {}", settings.socket.display());
-    sd_notify::notify(false, &[NotifyState::Ready]).context("telling systemd")?;
+    sd_notify::notify(&[NotifyState::Ready]).context("telling systemd")?;
     owner.run(
         || ending.load(Ordering::Acquire),
         || {
             // As long as the owner gets round to it, all is well.
-            let _ = sd_notify::notify(false, &[NotifyState::Watchdog]);
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         },
     );
     log::info!("stopping");
-    let _ = sd_notify::notify(false, &[NotifyState::Stopping]);
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     drop(server);
     owner.stop()?;
     Ok(())

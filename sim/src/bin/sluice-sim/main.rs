@@ -1,6 +1,9 @@
 //! The program behind `cargo xtask demo`, `serve` and `bench`. It expects everything it needs to be there already
 //! (firmware, VM image); `cargo xtask` sees to that.
 
+mod logger;
+mod sockets;
+
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +15,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sluice_driver::config::Config;
 use sluice_sim::options::{
-    BenchOptions, CardOptions, DemoOptions, HostKind, Loss, ServeOptions, Transport, VmOptions,
+    BenchOptions, CardOptions, CardSocketOptions, DemoOptions, HostKind, Loss, ServeOptions,
+    SsdSocketOptions, Transport, VmOptions,
 };
 use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
 use sluice_sim::scenario::server::Setup;
@@ -35,6 +39,10 @@ enum Command {
     Serve(ServeOptions),
     /// Clocks per I/O, IOPS and latency
     Bench(BenchOptions),
+    /// The card as a PCIe device for other programs, over vfio-user
+    Card(CardSocketOptions),
+    /// An NVMe SSD as a PCIe device for other programs, over vfio-user
+    Ssd(SsdSocketOptions),
     /// The VM scenario against Linux's own target in a second VM, without a card
     VmSelftest {
         /// The short version of the scenario
@@ -73,6 +81,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo(&options),
         Command::Serve(options) => serve(&options),
         Command::Bench(options) => bench(&options),
+        Command::Card(options) => sockets::card(&options),
+        Command::Ssd(options) => sockets::ssd(&options),
         Command::VmSelftest {
             short,
             transport,
@@ -135,12 +145,18 @@ fn serve(options: &ServeOptions) -> anyhow::Result<bool> {
             .context("the configuration has no port to give the address to")?;
         port.ipv4 = Some(ipv4(address)?);
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    let stop = until_interrupted()?;
     let limit = options.seconds.map(Duration::from_secs);
     scenario::serve::run(&setup, &options.listen, limit, &stop)?;
     Ok(true)
+}
+
+/// Is set when the user wants an end.
+fn until_interrupted() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    Ok(stop)
 }
 
 /// An IPv4 address with prefix length.
