@@ -11,6 +11,7 @@ fn wrong(kind: Kind) -> Value {
     match kind {
         Kind::Text | Kind::Bool => json!(5),
         Kind::Number(_) | Kind::Object(_) | Kind::Json => json!("x"),
+        Kind::Absent => json!(true),
     }
 }
 
@@ -19,6 +20,7 @@ fn plain(kind: Kind) -> Value {
     match kind {
         Kind::Text => json!("x"),
         Kind::Bool => json!(true),
+        Kind::Absent => json!(false),
         Kind::Number(_) => json!(1),
         Kind::Json => json!({}),
         Kind::Object(members) => {
