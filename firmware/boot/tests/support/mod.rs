@@ -21,7 +21,7 @@ pub fn root() -> SigningKey {
 
 /// Contents whose images say which version they are.
 pub fn images(version: u16) -> (Vec<u8>, Vec<u8>) {
-    let byte = |i: usize| (i as u32 * 2_654_435_761 >> 24) as u8 ^ version as u8;
+    let byte = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8 ^ version as u8;
     ((0..3000).map(byte).collect(), (0..5001).map(byte).collect())
 }
 

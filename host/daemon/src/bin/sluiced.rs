@@ -60,7 +60,7 @@ fn run(options: &Options) -> Result<()> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, ending.clone()).context("handling signals")?;
     }
-    let mut backends = BuiltIn;
+    let mut backends = BuiltIn::default();
     let address = Address::parse(&settings.card);
     let device = backends
         .open("the card", Some(&address))

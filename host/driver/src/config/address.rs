@@ -68,8 +68,14 @@ pub(super) fn ipv6(text: &str) -> Result<([u8; 16], u8), Problem> {
     }
 }
 
-/// Domain, bus, device and function, such as `0000:01:00.0`.
+/// Domain, bus, device and function, such as `0000:01:00.0`; or `vfio-user:` and the path of a socket.
 pub(super) fn pci(text: &str) -> Result<String, Problem> {
+    if text
+        .strip_prefix("vfio-user:")
+        .is_some_and(|path| path.starts_with('/'))
+    {
+        return Ok(text.to_owned());
+    }
     let parts: Vec<&str> = text.split([':', '.']).collect();
     let hex = |s: &str, len, max| {
         s.len() == len && u32::from_str_radix(s, 16).is_ok_and(|n| n <= max) && !s.starts_with('+')
@@ -80,7 +86,10 @@ pub(super) fn pci(text: &str) -> Result<String, Problem> {
     if good && shaped {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err(Problem::value("a PCI address such as 0000:01:00.0", text))
+        Err(Problem::value(
+            "a PCI address such as 0000:01:00.0, or vfio-user: and the absolute path of a socket",
+            text,
+        ))
     }
 }
 

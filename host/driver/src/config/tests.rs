@@ -198,7 +198,7 @@ fn every_rule_names_file_line_column_key_and_what_came() {
         (
             "0000:01:00.0",
             "01:00.0",
-            "x.toml:13:7: ssds[0].pci: a PCI address such as 0000:01:00.0 wanted",
+            "x.toml:13:7: ssds[0].pci: a PCI address such as 0000:01:00.0, or vfio-user: and the absolute path of a socket wanted",
         ),
         (
             "[[ssds]]\n\n",
