@@ -67,7 +67,7 @@ fn rom(program: &[u32], ctrl: u32) -> Vec<u32> {
         addi(T2, T2, 4),
         addi(T3, T3, -1),
         bnez_back(T3, 6),
-        addi(T4, 0, 0x123),
+        addi(T4, 0, 0x103),
         sw(T4, T0, regs::BOOT_STATUS_OFFSET),
         addi(T4, 0, ctrl as i32),
         sw(T4, T0, regs::CTRL_OFFSET),
@@ -130,7 +130,7 @@ fn a_strapped_card_starts_its_boot_program_which_starts_all_cores() {
         assert_eq!(packet_memory(&mut card, BOOTS)[0], 1);
         let seen =
             [regs::CTRL_OFFSET, regs::BOOT_STATUS_OFFSET].map(|at| common::read(&mut card, at));
-        assert_eq!(seen, [RUN, 0x123]);
+        assert_eq!(seen, [RUN, 0x103]);
     }
 }
 
