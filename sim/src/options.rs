@@ -171,6 +171,10 @@ pub struct DemoOptions {
     /// Write the closing table as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Instead of all that: the simulated SSD in a Linux guest, with Linux's own nvme driver (no card; needs QEMU 11, which
+    /// cargo xtask unpacks)
+    #[arg(long)]
+    pub ssd_in_guest: bool,
     /// Write an FST trace of the Verilated card (about 30 kHz)
     #[arg(long)]
     pub waves: bool,

@@ -24,7 +24,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use options::{BenchOptions, DemoOptions, HostKind, Loss, ServeOptions, Transport, VmOptions};
+use options::{
+    BenchOptions, CardSocketOptions, DemoOptions, HostKind, Loss, ServeOptions, SsdSocketOptions,
+    Transport, VmOptions,
+};
 use sim::Wants;
 
 /// Developer commands of Sluice: each installs and builds what it needs first
@@ -55,6 +58,10 @@ enum Command {
     Demo(DemoOptions),
     /// Keep the card up on a TAP interface or QEMU socket, to try your own host software against it
     Serve(ServeOptions),
+    /// The card as a PCIe device for other programs, over vfio-user
+    Card(CardSocketOptions),
+    /// An NVMe SSD as a PCIe device for other programs, over vfio-user
+    Ssd(SsdSocketOptions),
     /// Run everything that must hold before a change lands
     Test {
         /// Also what takes long: the whole VM scenario on the Verilated card, more fuzzing
@@ -147,12 +154,14 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Image(options) => image::run(&options)?,
         Command::Flash(options) => flash::run(&options)?,
         Command::Demo(options) => {
-            let vm = (options.host == HostKind::Vm).then_some(&options.vm);
+            let guest = options.ssd_in_guest;
+            let vm = (guest || options.host == HostKind::Vm).then_some(&options.vm);
             return sim::run(
                 &Wants {
-                    card: Some(&options.card),
+                    card: (!guest).then_some(&options.card),
                     vm,
                     waves: options.waves,
+                    vfio_user: guest,
                 },
                 own_arguments(),
             );
@@ -163,6 +172,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                     card: Some(&options.card),
                     vm: None,
                     waves: false,
+                    vfio_user: false,
                 },
                 own_arguments(),
             );
@@ -173,6 +183,29 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                     card: Some(&options.card),
                     vm: None,
                     waves: false,
+                    vfio_user: false,
+                },
+                own_arguments(),
+            );
+        }
+        Command::Card(options) => {
+            return sim::run(
+                &Wants {
+                    card: Some(&options.card),
+                    vm: None,
+                    waves: false,
+                    vfio_user: false,
+                },
+                own_arguments(),
+            );
+        }
+        Command::Ssd(_) => {
+            return sim::run(
+                &Wants {
+                    card: None,
+                    vm: None,
+                    waves: false,
+                    vfio_user: false,
                 },
                 own_arguments(),
             );
@@ -192,6 +225,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                     card: None,
                     vm: None,
                     waves: false,
+                    vfio_user: false,
                 },
                 own_arguments(),
             );
@@ -202,6 +236,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                     card: None,
                     vm: Some(&vm),
                     waves: false,
+                    vfio_user: false,
                 },
                 own_arguments(),
             );

@@ -18,7 +18,12 @@ pub struct Wants<'a> {
     pub vm: Option<&'a VmOptions>,
     /// FST traces.
     pub waves: bool,
+    /// A QEMU that can take devices from vfio-user sockets.
+    pub vfio_user: bool,
 }
+
+/// The emulator that is used when the user names none.
+const DEFAULT_QEMU: &str = "qemu-system-x86_64";
 
 /// Prepares and runs `sluice-sim` with `args`; its exit code is ours.
 pub fn run(wants: &Wants<'_>, args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
@@ -51,8 +56,19 @@ pub fn prepare(wants: &Wants<'_>) -> Result<Command> {
         Some(options) => Some(vm::ensure(options)?),
         None => None,
     };
+    // Whoever names an emulator knows what he does.
+    let qemu = match wants.vm {
+        Some(options) if wants.vfio_user && options.qemu.as_os_str() == DEFAULT_QEMU => {
+            Some(vm::qemu::ensure(options.mirror.as_deref())?)
+        }
+        _ => None,
+    };
     let mut command = process::command(build_sim(rtl, wants)?);
-    let settings = [("SLUICE_FIRMWARE", firmware), ("SLUICE_VM_IMAGE", image)];
+    let settings = [
+        ("SLUICE_FIRMWARE", firmware),
+        ("SLUICE_VM_IMAGE", image),
+        ("SLUICE_QEMU", qemu),
+    ];
     for (name, value) in settings {
         if let Some(value) = value {
             command.env(name, value);

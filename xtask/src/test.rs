@@ -117,6 +117,11 @@ const STAGES: &[Stage] = &[
         run: stages::demo_rtl_vm_loss,
     },
     Stage {
+        name: "SSD in a guest: Linux's own nvme driver",
+        long: true,
+        run: stages::ssd_in_guest,
+    },
+    Stage {
         name: "VM scenario against Linux's own target",
         long: true,
         run: stages::vm_selftest,

@@ -54,6 +54,9 @@ pub struct VmConfig {
     pub cpus: u32,
     /// Network card.
     pub nic: Option<Nic>,
+    /// Further PCIe devices as QEMU's `-device` takes them in JSON, each behind a root port of its own. With any, the guest's
+    /// memory is shared, so that other processes can reach it.
+    pub devices: Vec<serde_json::Value>,
     /// How long booting may take; about 5 CPU-seconds are normal.
     pub boot_timeout: Duration,
     /// [`Meter::stop`] on it ends all waiting: the other end of the wire is gone.
@@ -71,10 +74,22 @@ impl VmConfig {
             memory_mib: 1024,
             cpus: 2,
             nic: None,
+            devices: Vec::new(),
             boot_timeout: Duration::from_secs(240),
             meter: Arc::default(),
         }
     }
+}
+
+/// The device behind a vfio-user socket, on which its server listens already; for [`VmConfig::devices`]. QEMU 11 or later.
+#[must_use]
+pub fn vfio_user_device(socket: &Path) -> serde_json::Value {
+    serde_json::json!({
+        "driver": "vfio-user-pci",
+        // A server that is slow for once is not given up: QEMU would never come back to it.
+        "x-msg-timeout": 600_000,
+        "socket": { "type": "unix", "path": socket.display().to_string() },
+    })
 }
 
 /// What can go wrong with a VM, by what a person does about it.
@@ -326,11 +341,16 @@ fn arguments(config: &VmConfig) -> Vec<String> {
         kernel += &format!(" vm.ip0={} vm.mtu0={}", nic.address, nic.mtu);
     }
     let (memory, cpus) = (config.memory_mib.to_string(), config.cpus.to_string());
+    let machine = if config.devices.is_empty() {
+        "q35"
+    } else {
+        "q35,memory-backend=ram"
+    };
     let mut args: Vec<String> = [
         "-name",
         &config.name,
         "-machine",
-        "q35",
+        machine,
         "-accel",
         "tcg,thread=multi,tb-size=256",
     ]
@@ -349,6 +369,19 @@ fn arguments(config: &VmConfig) -> Vec<String> {
     .map(str::to_string)
     .collect();
     let mut pair = |option: &str, value: String| args.extend([option.to_string(), value]);
+    if !config.devices.is_empty() {
+        let size = format!("size={memory}M,share=on");
+        pair("-object", format!("memory-backend-memfd,id=ram,{size}"));
+    }
+    for (number, device) in (1..).zip(&config.devices) {
+        pair(
+            "-device",
+            format!("pcie-root-port,id=rp{number},chassis={number},slot={number}"),
+        );
+        let mut device = device.clone();
+        device["bus"] = format!("rp{number}").into();
+        pair("-device", device.to_string());
+    }
     pair(
         "-kernel",
         config.image.join("vmlinux").display().to_string(),

@@ -579,7 +579,8 @@ fn listed(log: &str, nqn: &str) -> Vec<String> {
 }
 
 /// Bytes that fio wrote, read back and found right; from its JSON output, which warnings may precede.
-fn fio_verified(said: &str) -> Result<Checked, VmError> {
+/// What fio verified, from its report in JSON.
+pub(crate) fn fio_verified(said: &str) -> Result<Checked, VmError> {
     let wrong = || VmError::Unexpected {
         want: "a fio report without errors".into(),
         got: said.to_string(),

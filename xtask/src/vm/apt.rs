@@ -20,6 +20,16 @@ pub struct Private {
 impl Private {
     /// Lays the directory out; no network yet.
     pub fn open(dir: &Path, release: &str, mirror: Option<&str>) -> Result<Self> {
+        Self::open_with(dir, release, None, mirror)
+    }
+
+    /// The same with a further suite of the release, such as `backports`, which comes before the others.
+    pub fn open_with(
+        dir: &Path,
+        release: &str,
+        suite: Option<&str>,
+        mirror: Option<&str>,
+    ) -> Result<Self> {
         ensure!(
             Path::new(KEYRING).is_file(),
             "{KEYRING} is missing: install the package debian-archive-keyring (it verifies the downloads)"
@@ -40,12 +50,15 @@ impl Private {
         }
         std::fs::write(dir.join("dpkg/status"), "")?;
         let source = |suite: &str| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
-        std::fs::write(
-            dir.join("etc/sources.list"),
-            source(release) + &source(&format!("{release}-updates")),
-        )?;
+        let further = suite.map(|suite| format!("{release}-{suite}"));
+        let mut sources = source(release) + &source(&format!("{release}-updates"));
+        sources += &further.as_deref().map(source).unwrap_or_default();
+        std::fs::write(dir.join("etc/sources.list"), sources)?;
         let config = dir.join("apt.conf");
-        std::fs::write(&config, config_text(dir, release))?;
+        std::fs::write(
+            &config,
+            config_text(dir, further.as_deref().unwrap_or(release)),
+        )?;
         Ok(Self {
             dir: dir.to_path_buf(),
             config,

@@ -7,6 +7,7 @@ mod apt;
 mod cpio;
 mod elf;
 mod modules;
+pub mod qemu;
 mod tree;
 mod vmlinux;
 
@@ -65,6 +66,9 @@ const MODULES: &[&str] = &[
     "virtio_net",
     "virtio_console",
     "virtio_rng",
+    "nvme",
+    "vfio-pci",
+    "vfio_iommu_type1",
     "nvme-tcp",
     "nvmet-tcp",
     "nvme-rdma",

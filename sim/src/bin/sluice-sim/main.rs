@@ -19,6 +19,7 @@ use sluice_sim::options::{
     SsdSocketOptions, Transport, VmOptions,
 };
 use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
+use sluice_sim::scenario::guest_ssd::{self, GuestSsd};
 use sluice_sim::scenario::server::Setup;
 use sluice_sim::vm::scenario::Extent;
 use sluice_sim::{pcap, report, scenario, vm};
@@ -105,6 +106,18 @@ fn main() -> ExitCode {
 
 fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
     let card = &options.card;
+    if options.ssd_in_guest {
+        let Some(image) = &options.vm.image else {
+            anyhow::bail!("no VM image: start it as `cargo xtask demo --ssd-in-guest`")
+        };
+        logger::start()?;
+        let outcome = guest_ssd::run(&GuestSsd {
+            out: card.out.clone(),
+            image: image.clone(),
+            qemu: options.vm.qemu.clone(),
+        });
+        return finish(&outcome, options.report.as_deref());
+    }
     let mut setup = set_up(card);
     setup.waves = options.waves.then(|| card.out.join("waves"));
     let demo = DemoConfig {
