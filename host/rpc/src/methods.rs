@@ -1,5 +1,4 @@
-//! Every method there is. The daemon dispatches by this table, `sluicectl` makes its subcommands from it, and a test holds
-//! docs/rpc.md against it.
+//! Every method there is. The daemon dispatches by this table, and `sluicectl` makes its subcommands from it.
 
 use crate::method::{Kind, Method, Param, Spdk};
 
