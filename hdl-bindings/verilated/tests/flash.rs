@@ -104,7 +104,7 @@ impl FlashChip for Chip {
                 } else {
                     now.single.push(self.shift)
                 }
-                self.sent += 1;
+                self.sent = self.sent.wrapping_add(1);
                 self.out = self.sent;
             }
         }

@@ -45,6 +45,10 @@ pub struct Link {
     pub max_width: u8,
 }
 
+/// Configuration space whose words lie where a processor can read them.
+#[repr(align(8))]
+struct Aligned([u8; SIZE]);
+
 impl Identity {
     /// Decodes a copy of configuration space, 256 or 4,096 bytes.
     ///
@@ -58,7 +62,11 @@ impl Identity {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let region = PciMemoryRegion::new(space);
+        // The crate reads words where they lie, and asks nothing of where the bytes begin.
+        let mut aligned = Aligned([0; SIZE]);
+        let space = &space[..space.len().min(SIZE)];
+        aligned.0[..space.len()].copy_from_slice(space);
+        let region = PciMemoryRegion::new(&aligned.0[..space.len()]);
         let config = PciConfig::backed_by(&region);
         let mut identity = Self {
             vendor: config.vendor_id().read()?,
@@ -150,6 +158,18 @@ mod tests {
         // A conventional device has no serial number.
         let old = Identity::decode(&space()[..256]).expect("good");
         assert_eq!((old.vectors, old.serial), (32, None));
+    }
+
+    #[test]
+    fn a_space_may_begin_at_any_byte() {
+        let mut bytes = vec![0];
+        bytes.extend(space());
+        for skip in 0..2 {
+            let from = &bytes[1 - skip..];
+            let read = Identity::decode(from).map(|identity| identity.vectors);
+            // One byte too early it is not this device, but still read.
+            assert_eq!(read.ok(), [Some(32), Some(0)][skip], "{skip}");
+        }
     }
 
     #[test]
