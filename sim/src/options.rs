@@ -35,6 +35,15 @@ pub enum HostKind {
     Model,
 }
 
+/// How the server's driver reaches the card and its SSDs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum HostDriverKind {
+    /// The driver is linked into the simulation
+    InProcess,
+    /// The daemon in a VM, with the kernel's VFIO
+    Vfio,
+}
+
 /// How commands and data travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Transport {
@@ -171,6 +180,10 @@ pub struct DemoOptions {
     /// Write the closing table as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// How the server's driver reaches the card. With vfio: sluiced in a Linux VM of its own, through the kernel's VFIO, with an
+    /// NVMe SSD of QEMU's (functional card, host vm; needs QEMU 11, which cargo xtask unpacks)
+    #[arg(long, value_enum, default_value = "in-process", conflicts_with_all = ["waves", "ssd_in_guest", "loss"])]
+    pub host_driver: HostDriverKind,
     /// Instead of all that: the simulated SSD in a Linux guest, with Linux's own nvme driver (no card; needs QEMU 11, which
     /// cargo xtask unpacks)
     #[arg(long)]

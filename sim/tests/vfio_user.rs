@@ -165,10 +165,21 @@ fn open(bus: &Bus, path: &Path) -> VfioUserDevice {
 
 #[test]
 fn a_card_and_an_ssd_of_other_processes_serve_verified_io_and_the_ssd_dies_and_comes_back() {
-    let (card_path, ssd_path, cable) = (path("card"), path("ssd"), path("cable"));
+    serve("trapped", |function| function);
+}
+
+#[test]
+fn the_same_with_packet_memory_that_the_ssd_maps() {
+    serve("shared", |function| function.sharing().expect("a memfd"));
+}
+
+fn serve(name: &str, kind: impl FnOnce(CardFunction) -> CardFunction + Send + 'static) {
+    let [card_path, ssd_path, cable] =
+        ["card", "ssd", "cable"].map(|what| path(&format!("{what}-{name}")));
     let port = SocketPort::listen(&cable).expect("a cable");
     let _card = Process::start(&card_path, move || {
-        CardFunction::new(Box::new(FunctionalCard::new(1, 1)), Some(Box::new(port)))
+        let model = Box::new(FunctionalCard::new(1, 1));
+        kind(CardFunction::new(model, Some(Box::new(port))))
     });
     let disk = ssd(&ssd_path);
     let bus = Bus::new();

@@ -25,8 +25,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use options::{
-    BenchOptions, CardSocketOptions, DemoOptions, HostKind, Loss, ServeOptions, SsdSocketOptions,
-    Transport, VmOptions,
+    BenchOptions, CardOptions, CardSocketOptions, DemoOptions, HostDriverKind, HostKind, Loss,
+    ServeOptions, SsdSocketOptions, Transport, VmOptions,
 };
 use sim::Wants;
 
@@ -155,61 +155,21 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Flash(options) => flash::run(&options)?,
         Command::Demo(options) => {
             let guest = options.ssd_in_guest;
+            let server = options.host_driver == HostDriverKind::Vfio;
             let vm = (guest || options.host == HostKind::Vm).then_some(&options.vm);
-            return sim::run(
-                &Wants {
-                    card: (!guest).then_some(&options.card),
-                    vm,
-                    waves: options.waves,
-                    vfio_user: guest,
-                },
-                own_arguments(),
-            );
+            let wants = Wants {
+                card: (!guest && !server).then_some(&options.card),
+                vm,
+                waves: options.waves,
+                vfio_user: guest || server,
+                tools: server,
+            };
+            return sim::run(&wants, own_arguments());
         }
-        Command::Serve(options) => {
-            return sim::run(
-                &Wants {
-                    card: Some(&options.card),
-                    vm: None,
-                    waves: false,
-                    vfio_user: false,
-                },
-                own_arguments(),
-            );
-        }
-        Command::Bench(options) => {
-            return sim::run(
-                &Wants {
-                    card: Some(&options.card),
-                    vm: None,
-                    waves: false,
-                    vfio_user: false,
-                },
-                own_arguments(),
-            );
-        }
-        Command::Card(options) => {
-            return sim::run(
-                &Wants {
-                    card: Some(&options.card),
-                    vm: None,
-                    waves: false,
-                    vfio_user: false,
-                },
-                own_arguments(),
-            );
-        }
-        Command::Ssd(_) => {
-            return sim::run(
-                &Wants {
-                    card: None,
-                    vm: None,
-                    waves: false,
-                    vfio_user: false,
-                },
-                own_arguments(),
-            );
-        }
+        Command::Serve(options) => return on_card(&options.card),
+        Command::Bench(options) => return on_card(&options.card),
+        Command::Card(options) => return on_card(&options.card),
+        Command::Ssd(_) => return sim::run(&Wants::default(), own_arguments()),
         Command::Test { long, only } => return test::run(long, only.as_deref()),
         Command::Fuzz { seconds, target } => {
             let count = fuzz::run(&fuzz::Effort::Seconds(seconds), target.as_deref())?;
@@ -220,29 +180,26 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Lint => return test::run(false, Some("lint")),
         Command::CheckPcaps { .. } => {
             setup::ensure(&[setup::Need::Captures])?;
-            return sim::run(
-                &Wants {
-                    card: None,
-                    vm: None,
-                    waves: false,
-                    vfio_user: false,
-                },
-                own_arguments(),
-            );
+            return sim::run(&Wants::default(), own_arguments());
         }
         Command::VmSelftest { vm, .. } => {
-            return sim::run(
-                &Wants {
-                    card: None,
-                    vm: Some(&vm),
-                    waves: false,
-                    vfio_user: false,
-                },
-                own_arguments(),
-            );
+            let wants = Wants {
+                vm: Some(&vm),
+                ..Wants::default()
+            };
+            return sim::run(&wants, own_arguments());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A command that needs nothing but a card.
+fn on_card(card: &CardOptions) -> Result<ExitCode> {
+    let wants = Wants {
+        card: Some(card),
+        ..Wants::default()
+    };
+    sim::run(&wants, own_arguments())
 }
 
 /// The command and its options as they were typed; `sluice-sim` has the same ones.

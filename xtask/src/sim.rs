@@ -10,7 +10,8 @@ use crate::options::{CardKind, CardOptions, VmOptions};
 use crate::setup::{self, Need};
 use crate::{firmware, paths, process, vm};
 
-/// What a run needs before it can start.
+/// What a run needs before it can start; by default nothing but `sluice-sim`.
+#[derive(Default)]
 pub struct Wants<'a> {
     /// The card, if one runs.
     pub card: Option<&'a CardOptions>,
@@ -20,6 +21,8 @@ pub struct Wants<'a> {
     pub waves: bool,
     /// A QEMU that can take devices from vfio-user sockets.
     pub vfio_user: bool,
+    /// The daemon, for a VM.
+    pub tools: bool,
 }
 
 /// The emulator that is used when the user names none.
@@ -63,8 +66,10 @@ pub fn prepare(wants: &Wants<'_>) -> Result<Command> {
         }
         _ => None,
     };
+    let tools = wants.tools.then(vm::tools::ensure).transpose()?;
     let mut command = process::command(build_sim(rtl, wants)?);
     let settings = [
+        ("SLUICE_TOOLS", tools),
         ("SLUICE_FIRMWARE", firmware),
         ("SLUICE_VM_IMAGE", image),
         ("SLUICE_QEMU", qemu),

@@ -122,6 +122,11 @@ const STAGES: &[Stage] = &[
         run: stages::ssd_in_guest,
     },
     Stage {
+        name: "sluiced in a server VM: the kernel's VFIO, QEMU's SSD",
+        long: false,
+        run: stages::host_driver,
+    },
+    Stage {
         name: "VM scenario against Linux's own target",
         long: true,
         run: stages::vm_selftest,

@@ -9,4 +9,4 @@ mod tx;
 
 pub use roce::{RoceDrop, malformed_roce, parse_roce, transmit_roce};
 pub use rx::{DropReason, MAX_FRAME, merges, parse, receive};
-pub use tx::transmit;
+pub use tx::{Memory, transmit};

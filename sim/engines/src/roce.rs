@@ -2,7 +2,7 @@
 //! frames.
 
 use sluice_hal::{
-    BufId, MAX_GATHER, RxFlags,
+    BufId, MAX_GATHER, PmSlice, RxFlags,
     roce::{FLAG_ROCE, Remote, RoceJob, RoceMessage, RoceRx},
 };
 use sluice_wire::{
@@ -12,6 +12,8 @@ use sluice_wire::{
     roce::{self, Aeth, Bth, CNP_RESERVED, DEFAULT_PKEY, Deth, ICRC_LEN, Opcode, Reth, View},
 };
 use zerocopy::IntoBytes;
+
+use crate::tx::{Memory, collect};
 
 /// Why rx drops a packet to RoCE's port; each needs a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -133,17 +135,13 @@ pub fn malformed_roce(job: &RoceJob) -> bool {
 /// # Panics
 /// If the job is [`malformed_roce`] or reaches outside `pm`.
 #[must_use]
-pub fn transmit_roce(job: &RoceJob, pm: &[u8]) -> Vec<Vec<u8>> {
+pub fn transmit_roce<M: Memory + ?Sized>(job: &RoceJob, pm: &M) -> Vec<Vec<u8>> {
     assert!(!malformed_roce(job), "malformed: {job:?}");
     if let RoceMessage::WriteSend { remote, invalidate } = job.message {
         return write_and_send(job, remote, invalidate, pm);
     }
     let mtu = 128usize << job.mtu_code;
-    let pieces = &job.gather[..usize::from(job.gather_len)];
-    let slices = pieces
-        .iter()
-        .map(|p| &pm[p.addr.0 as usize..][..p.len as usize]);
-    let payload = slices.collect::<Vec<_>>().concat();
+    let payload = collect(&job.gather, job.gather_len, pm);
     let count = payload.len().div_ceil(mtu).max(1);
     (0..count)
         .map(|i| {
@@ -155,7 +153,12 @@ pub fn transmit_roce(job: &RoceJob, pm: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn write_and_send(job: &RoceJob, remote: Remote, invalidate: bool, pm: &[u8]) -> Vec<Vec<u8>> {
+fn write_and_send<M: Memory + ?Sized>(
+    job: &RoceJob,
+    remote: Remote,
+    invalidate: bool,
+    pm: &M,
+) -> Vec<Vec<u8>> {
     let every = job.ack.every;
     let mut write = *job;
     write.message = RoceMessage::Write(remote);
@@ -178,14 +181,14 @@ fn write_and_send(job: &RoceJob, remote: Remote, invalidate: bool, pm: &[u8]) ->
     frames
 }
 
-fn packet(
+fn packet<M: Memory + ?Sized>(
     job: &RoceJob,
     i: u32,
     first: bool,
     last: bool,
     ends_job: bool,
     payload: &[u8],
-    pm: &[u8],
+    pm: &M,
 ) -> Vec<u8> {
     let place = |only, start, middle, end| match (first, last) {
         (true, true) => only,
@@ -233,7 +236,7 @@ fn packet(
         dest_qp: (job.dest_qp | if cnp { Bth::BECN } else { 0 }).into(),
         psn: (psn | if ack { Bth::ACK_REQ } else { 0 }).into(),
     };
-    let mut frame = pm[job.template.0 as usize..][..job.header_len() as usize].to_vec();
+    let mut frame = pm.load(PmSlice::new(job.template, job.header_len().into()));
     frame.extend(bth.as_bytes());
     frame.extend(extended(job.message, opcode));
     frame.extend(payload);

@@ -3,13 +3,34 @@
 use sluice_hal::{PmSlice, RawChecksum, RawJob, TcpJob, TxJob};
 use sluice_wire::{checksum::Sum, ipv4, ipv6, tcp};
 
+/// Packet memory as the tx engine reads it.
+pub trait Memory {
+    /// The bytes of a piece.
+    ///
+    /// # Panics
+    /// If it reaches outside the memory.
+    fn load(&self, piece: PmSlice) -> Vec<u8>;
+}
+
+impl Memory for [u8] {
+    fn load(&self, piece: PmSlice) -> Vec<u8> {
+        self[piece.addr.0 as usize..][..piece.len as usize].to_vec()
+    }
+}
+
+impl Memory for Vec<u8> {
+    fn load(&self, piece: PmSlice) -> Vec<u8> {
+        self.as_slice().load(piece)
+    }
+}
+
 /// The frames of a job, in order, read out of packet memory `pm`; not yet padded to 60 bytes (that is the MAC's part).
 ///
 /// # Panics
 /// If the job breaks the rules of `docs/card.md`, section 3: addresses outside `pm`, offsets outside the header, MSS 0, or a RoCE
 /// job of which [`malformed_roce`](crate::malformed_roce) says so.
 #[must_use]
-pub fn transmit(job: &TxJob, pm: &[u8]) -> Vec<Vec<u8>> {
+pub fn transmit<M: Memory + ?Sized>(job: &TxJob, pm: &M) -> Vec<Vec<u8>> {
     match job {
         TxJob::Raw(job) => vec![raw(job, pm)],
         TxJob::Tcp(job) => train(job, pm),
@@ -17,20 +38,12 @@ pub fn transmit(job: &TxJob, pm: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-fn collect(pieces: &[PmSlice], count: u8, pm: &[u8]) -> Vec<u8> {
+pub(crate) fn collect<M: Memory + ?Sized>(pieces: &[PmSlice], count: u8, pm: &M) -> Vec<u8> {
     let pieces = &pieces[..usize::from(count)];
-    pieces
-        .iter()
-        .flat_map(|piece| slice(*piece, pm))
-        .copied()
-        .collect()
+    pieces.iter().flat_map(|piece| pm.load(*piece)).collect()
 }
 
-fn slice(piece: PmSlice, pm: &[u8]) -> &[u8] {
-    &pm[piece.addr.0 as usize..][..piece.len as usize]
-}
-
-fn raw(job: &RawJob, pm: &[u8]) -> Vec<u8> {
+fn raw<M: Memory + ?Sized>(job: &RawJob, pm: &M) -> Vec<u8> {
     let mut frame = collect(&job.gather, job.gather_len, pm);
     let (l3, l4) = (usize::from(job.l3_offset), usize::from(job.l4_offset));
     let (protocol, field) = match job.checksum {
@@ -44,8 +57,8 @@ fn raw(job: &RawJob, pm: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn train(job: &TcpJob, pm: &[u8]) -> Vec<Vec<u8>> {
-    let template = slice(PmSlice::new(job.template, u32::from(job.header_len)), pm);
+fn train<M: Memory + ?Sized>(job: &TcpJob, pm: &M) -> Vec<Vec<u8>> {
+    let template = pm.load(PmSlice::new(job.template, u32::from(job.header_len)));
     let payload = collect(&job.gather, job.gather_len, pm);
     assert!(
         (1..=8960).contains(&job.mss),
@@ -64,7 +77,7 @@ fn train(job: &TcpJob, pm: &[u8]) -> Vec<Vec<u8>> {
             if i > 0 {
                 flags &= !tcp::CWR;
             }
-            segment(job, template, &payload[from..to], from as u32, flags)
+            segment(job, &template, &payload[from..to], from as u32, flags)
         })
         .collect()
 }

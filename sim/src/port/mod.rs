@@ -4,6 +4,7 @@
 //! counts it. [`LivePort::wait`] is where an idle simulation sleeps.
 
 mod lossy;
+mod recorded;
 mod replay;
 mod socket;
 mod tap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use lossy::LossyPort;
+pub use recorded::RecordedPort;
 pub use replay::ReplayPort;
 pub use socket::SocketPort;
 pub use tap::TapPort;

@@ -1,15 +1,14 @@
 //! The SSD model in a Linux guest: QEMU's vfio-user-pci gives it to the guest, and Linux's own `nvme` driver does with it
 //! what an administrator does with an SSD. No card takes part: what is tested is the model that the card is tested with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::report::{Checked, Meter, Report, Runner};
 use crate::ssd::{Latency, NamespaceSpec, Ssd, SsdConfig};
-use crate::vfio_user::Server;
+use crate::vfio_user::Served;
+use crate::vfio_user::engine::Engine;
 use crate::vfio_user::ssd::SsdFunction;
 use crate::vm::steps::fio_verified;
 use crate::vm::{Vm, VmConfig, VmError, scenario, vfio_user_device};
@@ -45,65 +44,32 @@ pub struct GuestSsd {
     pub qemu: PathBuf,
 }
 
-/// The SSD's server, in a thread.
-struct Served {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<String, String>>>,
-}
-
-impl Served {
-    fn start(socket: PathBuf) -> Result<Self, String> {
+fn serve(socket: &Path) -> Result<Served<SsdFunction>, String> {
+    Served::start(socket, || {
         let config = SsdConfig {
             namespaces: vec![NamespaceSpec::memory(SIZE, 9)],
             latency: Latency::ZERO,
             ..SsdConfig::default()
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
         let ssd = Ssd::new(config).map_err(|e| e.to_string())?;
-        let mut server =
-            Server::listen(&socket, SsdFunction::new(ssd)).map_err(|e| e.to_string())?;
-        let serve = move || {
-            server.run(&flag).map_err(|e| e.to_string())?;
-            let engine = server.engine();
-            let (faults, resets, fired) = (engine.faults, engine.resets, engine.irqs.fired);
-            let stats = engine.function().ssd().stats();
-            let wrong = stats.bad_doorbells + stats.bus_errors + faults;
-            let said = format!(
-                "{fired} interrupts, {resets} function resets, {} controller resets, {} bad register writes",
-                stats.resets, stats.bad_writes
-            );
-            match wrong {
-                0 => Ok(said),
-                _ => Err(format!(
-                    "{faults} DMA faults, {} bad doorbells; {said}",
-                    stats.bad_doorbells
-                )),
-            }
-        };
-        let thread = thread::Builder::new()
-            .name("ssd".into())
-            .spawn(serve)
-            .map_err(|e| e.to_string())?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-
-    /// Ends it; what it has counted, an error if something went wrong.
-    fn end(&mut self) -> Result<String, String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().ok_or("the SSD has ended before")?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err("the SSD's thread panicked".into()))
-    }
+        Ok(SsdFunction::new(ssd))
+    })
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.end();
+/// What it has counted, an error if something went wrong.
+fn verdict(engine: &mut Engine<SsdFunction>) -> Result<String, String> {
+    let (faults, resets, fired) = (engine.faults, engine.resets, engine.irqs.fired);
+    let stats = engine.function().ssd().stats();
+    let said = format!(
+        "{fired} interrupts, {resets} function resets, {} controller resets, {} bad register writes",
+        stats.resets, stats.bad_writes
+    );
+    match stats.bad_doorbells + stats.bus_errors + faults {
+        0 => Ok(said),
+        _ => Err(format!(
+            "{faults} DMA faults, {} bad doorbells; {said}",
+            stats.bad_doorbells
+        )),
     }
 }
 
@@ -115,7 +81,7 @@ pub fn run(setup: &GuestSsd) -> Report {
     let socket = setup.out.join("ssd.sock");
     let served = runner.step_value("an SSD on a vfio-user socket", || {
         std::fs::create_dir_all(&setup.out).map_err(|e| format!("{}: {e}", setup.out.display()))?;
-        Served::start(socket.clone()).map(|served| (served, Checked::default()))
+        serve(&socket).map(|served| (served, Checked::default()))
     });
     let config = VmConfig {
         qemu: setup.qemu.clone(),
@@ -128,7 +94,7 @@ pub fn run(setup: &GuestSsd) -> Report {
             steps(&mut vm, &mut runner);
         }
         runner.step("the SSD saw no wrong access", || {
-            served.end().map(Checked::note)
+            served.ask(verdict).and_then(|said| said).map(Checked::note)
         });
     }
     runner.finish()
@@ -238,11 +204,8 @@ fn files(vm: &mut Vm) -> Result<Checked, VmError> {
 
 /// No warning of the kernel is about the SSD.
 fn quiet(vm: &mut Vm) -> Result<Checked, VmError> {
-    // Busybox' dmesg chooses no levels, but shows them: `<4>[...`, 4 is a warning.
     let log = vm.sh("dmesg -r", PATIENCE)?;
-    let lines: Vec<_> = log
-        .lines()
-        .filter(|line| level(line).is_none_or(|level| level % 8 <= 4))
+    let lines: Vec<_> = warnings(&log)
         .filter(|line| OURS.iter().any(|of| line.contains(of)))
         // It was told to, by the steps before.
         .filter(|line| !line.ends_with("resetting controller"))
@@ -254,6 +217,13 @@ fn quiet(vm: &mut Vm) -> Result<Checked, VmError> {
         want: "a quiet kernel log".into(),
         got: lines.join("\n"),
     })
+}
+
+/// Lines of a raw kernel log that are warnings or worse.
+pub(super) fn warnings(log: &str) -> impl Iterator<Item = &str> {
+    // Busybox' dmesg chooses no levels, but shows them: `<4>[...`, 4 is a warning.
+    let warning = |line: &&str| level(line).is_none_or(|level| level % 8 <= 4);
+    log.lines().filter(warning)
 }
 
 /// The priority that a raw line of the kernel's log begins with.

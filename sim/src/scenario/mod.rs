@@ -5,6 +5,7 @@ pub mod demo;
 pub mod firmware;
 mod flat;
 pub mod guest_ssd;
+pub mod host_driver;
 pub mod lab;
 pub mod live;
 pub mod log;

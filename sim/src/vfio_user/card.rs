@@ -5,10 +5,11 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use sluice_hal::layout;
 use sluice_regs::{bar0_regs, pci};
 
 use super::ssd::serial;
-use super::{BarSpec, Function, MsixSpec, Profile};
+use super::{BarSpec, Function, MsixSpec, Profile, SharedBar};
 use crate::card::{BAR0_BASE, BAR2_BASE, CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, Tlp};
 use crate::port::{self, LivePort};
@@ -34,6 +35,8 @@ pub struct CardFunction {
     ethernet: Ethernet,
     port: Option<Box<dyn LivePort>>,
     frames: Vec<Vec<u8>>,
+    /// Bytes of frames that have passed the cable, both ways.
+    passed: u64,
     /// When the last frame towards the card has passed.
     wire_free: Clock,
     start: Instant,
@@ -42,7 +45,7 @@ pub struct CardFunction {
 }
 
 impl CardFunction {
-    /// This model, its cable leading to `port` or nowhere.
+    /// This model, its cable leading to `port` or nowhere. All of its BARs are trapped.
     #[must_use]
     pub fn new(model: Box<dyn CardModel>, port: Option<Box<dyn LivePort>>) -> Self {
         let mut bars = [None; 6];
@@ -75,11 +78,29 @@ impl CardFunction {
             ethernet: Ethernet::default(),
             port,
             frames: Vec::new(),
+            passed: 0,
             wire_free: 0,
             start: Instant::now(),
             now: 0,
             quiet_since: 0,
         }
+    }
+
+    /// Clients can map BAR2, but for the SSD queues, if the model is the functional one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sharing(mut self) -> io::Result<Self> {
+        if let Some(card) = self.model.functional_mut() {
+            card.share_memory()?;
+        }
+        Ok(self)
+    }
+
+    /// Bytes of frames that have passed the cable, both ways.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// The model.
@@ -95,6 +116,7 @@ impl CardFunction {
         port.receive(&mut self.frames, room)?;
         for frame in self.frames.drain(..) {
             // A socket hands over at once what no cable would: each takes its time, with preamble, FCS and gap.
+            self.passed += frame.len() as u64;
             let bits = (frame.len() as u64 + 24) * 8;
             self.wire_free = self.wire_free.max(self.now) + bits.div_ceil(BITS_PER_CLOCK);
             self.ethernet.to_card.push_back((self.wire_free, frame));
@@ -107,6 +129,7 @@ impl CardFunction {
         match &mut self.port {
             Some(port) => {
                 for (_, frame) in frames {
+                    self.passed += frame.len() as u64;
                     port.send(&frame)?;
                 }
                 port.flush()
@@ -119,6 +142,18 @@ impl CardFunction {
 impl Function for CardFunction {
     fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    fn shared(&self, bar: u8) -> Option<SharedBar> {
+        let card = self.model.functional().filter(|_| bar == 2)?;
+        Some(SharedBar {
+            file: card.shared_memory()?,
+            // A write into the queues is how an SSD says that a command is done: it has to be seen.
+            areas: vec![
+                0..layout::SSD_QUEUES_BASE.into(),
+                u64::from(layout::SSD_QUEUES_BASE + layout::SSD_QUEUES_SIZE)..CARD_BAR2_SIZE,
+            ],
+        })
     }
 
     fn address(&self, bar: u8, offset: u64) -> u64 {

@@ -145,6 +145,12 @@ impl DmaTable {
         Ok(())
     }
 
+    /// The client's memory as far as it is shared, each file once.
+    #[must_use]
+    pub fn shared(&self) -> Vec<Arc<SharedFile>> {
+        self.files.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Everything goes.
     pub fn clear(&mut self) {
         self.maps.clear();

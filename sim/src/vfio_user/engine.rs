@@ -86,6 +86,8 @@ pub struct Engine<F> {
     client: Option<Capabilities>,
     /// Messages for the client.
     pub out: Vec<Vec<u8>>,
+    /// Bytes that the function has written to the client's memory and to other devices, and read from there.
+    pub transferred: u64,
     /// DMA that failed: outside what is mapped, without permission, or with bus mastering off.
     pub faults: u64,
     /// Function level resets and reset messages.
@@ -117,6 +119,7 @@ impl<F: Function> Engine<F> {
             unmaps: Vec::new(),
             client: None,
             out: Vec::new(),
+            transferred: 0,
             faults: 0,
             resets: 0,
         };
@@ -427,8 +430,9 @@ impl<F: Function> Engine<F> {
                 if self.writes_asked > 0 {
                     return false;
                 }
-                if let Err(error) = file.write(at, data) {
-                    self.fault(addr, data.len(), &error.to_string());
+                match file.write(at, data) {
+                    Ok(()) => self.transferred += data.len() as u64,
+                    Err(error) => self.fault(addr, data.len(), &error.to_string()),
                 }
             }
             (Target::Client, _) => return self.ask_write(addr, data),
@@ -479,8 +483,9 @@ impl<F: Function> Engine<F> {
             }
             (Target::Client, _) => return self.ask_read(addr, len, tag),
         };
-        if let Err(why) = &result {
-            self.fault(addr, len, why);
+        match &result {
+            Ok(_) => self.transferred += len as u64,
+            Err(why) => self.fault(addr, len, why),
         }
         self.complete(tag, result.map_err(|_| BusError));
         true
@@ -578,6 +583,9 @@ impl<F: Function> Engine<F> {
                 len,
                 &format!("the client answered with {got} bytes"),
             );
+        }
+        if !failed {
+            self.transferred += len as u64;
         }
         self.settle(asked, good.then_some(data));
         self.finish_unmaps();

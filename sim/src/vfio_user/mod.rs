@@ -4,11 +4,11 @@
 //! - [`dma`]: what of the client's memory can be reached, and how;
 //! - [`irqs`]: MSI-X vectors as event descriptors;
 //! - [`engine`]: between the model's packets and all of these;
-//! - [`server`]: the socket and the messages on it;
+//! - [`server`]: the socket and the messages on it; [`served`]: the same in a thread;
 //! - [`card`], [`ssd`]: the models as PCI functions.
 //!
-//! Both BARs are trapped: every access is a message, in order with all others
-//! ([decision 005](../../../docs/decisions/005-vfio-user.md)). The server serves one client at a time. Not here: INTx, MSI,
+//! BAR0 is trapped: every access is a message, in order with all others. So is BAR2 of the Verilated card; the functional card
+//! shares its packet memory but for the SSD queues ([decision 005](../../../docs/decisions/005-vfio-user.md)). The server serves one client at a time. Not here: INTx, MSI,
 //! migration, dirty page logging, ioeventfds, error interrupts.
 
 pub mod card;
@@ -16,17 +16,23 @@ pub mod config_space;
 pub mod dma;
 pub mod engine;
 pub mod irqs;
+pub mod served;
 pub mod server;
 pub mod ssd;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
+
+use sluice_vfio_user::memory::SharedFile;
 
 use crate::fabric::{Clock, Port};
 
+pub use served::Served;
 pub use server::{Server, ServerError};
 
 /// What a function shows of itself.
@@ -86,10 +92,24 @@ impl MsixSpec {
     }
 }
 
+/// Memory behind a BAR that clients may map.
+#[derive(Clone, Debug)]
+pub struct SharedBar {
+    /// The file; the BAR begins where it begins.
+    pub file: Arc<SharedFile>,
+    /// What of the BAR may be mapped, in whole pages, rising, apart. The rest is trapped.
+    pub areas: Vec<Range<u64>>,
+}
+
 /// A model as a PCI function.
 pub trait Function {
     /// What it shows of itself. Never changes.
     fn profile(&self) -> &Profile;
+
+    /// The memory behind a BAR, if there is any to share. Never changes.
+    fn shared(&self, _bar: u8) -> Option<SharedBar> {
+        None
+    }
 
     /// The address of a byte of a BAR in the packets that the model takes.
     fn address(&self, bar: u8, offset: u64) -> u64;

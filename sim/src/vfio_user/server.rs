@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 use sluice_vfio_user::frame::{FrameError, Message, Receiver, Sender, take};
 use sluice_vfio_user::version::{self, Capabilities, MAX_DATA, MINOR};
 use sluice_vfio_user::wire::{
-    self, Command, DeviceInfo, DmaMap, DmaUnmap, Header, IrqInfo, IrqSet, RegionAccess, RegionInfo,
-    SmallWrite, device, dma, errno, flags, irq, region,
+    self, CapHeader, Command, DeviceInfo, DmaMap, DmaUnmap, Header, IrqInfo, IrqSet, RegionAccess,
+    RegionInfo, SmallWrite, SparseArea, device, dma, errno, flags, irq, region,
 };
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::Function;
 use super::engine::Engine;
 use super::irqs::is_eventfd;
+use super::{Function, SharedBar};
 
 /// Messages taken between two looks at the function.
 const BATCH: usize = 64;
@@ -116,11 +116,20 @@ impl<F: Function> Server<F> {
     /// [`ServerError::Function`]. No client causes one.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), ServerError> {
         while !stop.load(Ordering::Relaxed) {
-            if !self.turn()? {
-                self.sleep()?;
-            }
+            self.step()?;
         }
         Ok(())
+    }
+
+    /// One round, and a sleep of up to 100 ms if there was nothing to do.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn step(&mut self) -> Result<(), ServerError> {
+        if self.turn()? {
+            return Ok(());
+        }
+        self.sleep()
     }
 
     /// One round; false if there was nothing to do.
@@ -273,7 +282,10 @@ impl<F: Function> Server<F> {
             },
             Some(Command::DmaMap) => self.map(message),
             Some(Command::GetInfo) => self.info(&message.payload),
-            Some(Command::GetRegionInfo) => self.region_info(&message.payload),
+            Some(Command::GetRegionInfo) => match self.region_info(&header, &message.payload) {
+                Ok(()) => return Ok(()),
+                Err(error) => Err(error),
+            },
             Some(Command::GetIrqInfo) => self.irq_info(&message.payload),
             Some(Command::SetIrqs) => self.set_irqs(message),
             Some(Command::RegionWrite) => self.region_write(&message.payload),
@@ -423,7 +435,8 @@ impl<F: Function> Server<F> {
         }
     }
 
-    fn region_info(&mut self, payload: &[u8]) -> Answer {
+    /// Answers by itself: a descriptor may go along.
+    fn region_info(&mut self, header: &Header, payload: &[u8]) -> Result<(), (u32, String)> {
         let (ask, _) = take::<RegionInfo>(payload).map_err(|e| invalid(e.to_string()))?;
         let (size, index) = (size_of::<RegionInfo>() as u32, ask.index.get());
         if ask.argsz.get() < size {
@@ -446,7 +459,33 @@ impl<F: Function> Server<F> {
         if bytes > 0 {
             info.flags.set(region::READ | region::WRITE);
         }
-        Ok(vec![info.as_bytes().to_vec()])
+        let shared = (index <= region::BAR5)
+            .then(|| self.engine.function().shared(index as u8))
+            .flatten();
+        let (mut capability, mut fds) = (Vec::new(), Vec::new());
+        if let Some(shared) = shared {
+            capability = sparse(&shared);
+            info.argsz.set(size + capability.len() as u32);
+            // Who has no room is told how much it takes, and asks again (`linux/vfio.h`, vfio_region_info). QEMU 11 wants no mention
+            // of capabilities then.
+            if ask.argsz.get() < info.argsz.get() {
+                capability.clear();
+            } else {
+                info.flags
+                    .set(region::READ | region::WRITE | region::MMAP | region::CAPS);
+                info.cap_offset.set(size);
+                let fd = shared.file.fd().try_clone_to_owned();
+                fds.push(fd.map_err(|e| (errno::ENOMEM, format!("a descriptor: {e}")))?);
+            }
+        }
+        let parts = [info.as_bytes(), &capability];
+        let message = wire::message(header.id.get(), header.command.get(), flags::REPLY, &parts);
+        if header.flags.get() & flags::NO_REPLY == 0
+            && let Some(client) = &mut self.client
+        {
+            client.sender.push(message, fds);
+        }
+        Ok(())
     }
 
     fn irq_info(&self, payload: &[u8]) -> Answer {
@@ -635,6 +674,26 @@ impl<F: Function> Server<F> {
         }
         Ok(vec![count.as_bytes().to_vec()])
     }
+}
+
+/// The sparse-mmap capability of a BAR, the only one in its chain.
+fn sparse(shared: &SharedBar) -> Vec<u8> {
+    let header = CapHeader {
+        id: region::CAP_SPARSE_MMAP.into(),
+        version: 1.into(),
+        next: 0.into(),
+    };
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend((shared.areas.len() as u32).to_le_bytes());
+    bytes.extend([0; 4]);
+    for area in &shared.areas {
+        let area = SparseArea {
+            offset: area.start.into(),
+            size: (area.end - area.start).into(),
+        };
+        bytes.extend(area.as_bytes());
+    }
+    bytes
 }
 
 impl<F> Drop for Server<F> {

@@ -24,6 +24,9 @@ const KERNEL_ARGS: &str = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=o
      cryptomgr.notests clocksource=hpet tsc=unstable no_timer_check nowatchdog rcupdate.rcu_expedited=1 apparmor=0 \
      selinux=0 raid=noautodetect rodata=off rdinit=/init net.ifnames=0";
 
+/// First root file system of the image.
+const INITRD: &str = "initrd.cpio";
+
 /// The network card of a VM.
 #[derive(Clone, Debug)]
 pub struct Nic {
@@ -57,6 +60,12 @@ pub struct VmConfig {
     /// Further PCIe devices as QEMU's `-device` takes them in JSON, each behind a root port of its own. With any, the guest's
     /// memory is shared, so that other processes can reach it.
     pub devices: Vec<serde_json::Value>,
+    /// Files that QEMU's own NVMe SSDs keep their data in, each SSD behind a root port of its own, after `devices`.
+    pub disks: Vec<PathBuf>,
+    /// An Intel IOMMU with interrupt remapping, which the guest's kernel uses.
+    pub iommu: bool,
+    /// A further cpio archive that is unpacked over the image.
+    pub files: Option<PathBuf>,
     /// How long booting may take; about 5 CPU-seconds are normal.
     pub boot_timeout: Duration,
     /// [`Meter::stop`] on it ends all waiting: the other end of the wire is gone.
@@ -75,6 +84,9 @@ impl VmConfig {
             cpus: 2,
             nic: None,
             devices: Vec::new(),
+            disks: Vec::new(),
+            iommu: false,
+            files: None,
             boot_timeout: Duration::from_secs(240),
             meter: Arc::default(),
         }
@@ -187,7 +199,7 @@ impl Vm {
     /// on, but the guest's interface only carries frames once the other end is connected.
     pub fn boot(config: &VmConfig) -> Result<Self, VmError> {
         let start = Instant::now();
-        for file in ["vmlinux", "initrd.cpio"] {
+        for file in ["vmlinux", INITRD] {
             let path = config.image.join(file);
             if !path.is_file() {
                 return Err(VmError::NoImage { path });
@@ -195,6 +207,7 @@ impl Vm {
         }
         std::fs::create_dir_all(&config.run_dir)
             .map_err(|e| VmError::io(config.run_dir.display().to_string(), e))?;
+        make_initrd(config)?;
         let path = control_socket(config);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)
@@ -340,17 +353,23 @@ fn arguments(config: &VmConfig) -> Vec<String> {
     if let Some(nic) = &config.nic {
         kernel += &format!(" vm.ip0={} vm.mtu0={}", nic.address, nic.mtu);
     }
+    if config.iommu {
+        kernel += " intel_iommu=on";
+    }
     let (memory, cpus) = (config.memory_mib.to_string(), config.cpus.to_string());
-    let machine = if config.devices.is_empty() {
-        "q35"
-    } else {
-        "q35,memory-backend=ram"
-    };
+    let mut machine = String::from("q35");
+    if !config.devices.is_empty() {
+        machine += ",memory-backend=ram";
+    }
+    if config.iommu {
+        // What interrupt remapping needs where there is KVM.
+        machine += ",kernel-irqchip=split";
+    }
     let mut args: Vec<String> = [
         "-name",
         &config.name,
         "-machine",
-        machine,
+        &machine,
         "-accel",
         "tcg,thread=multi,tb-size=256",
     ]
@@ -373,12 +392,26 @@ fn arguments(config: &VmConfig) -> Vec<String> {
         let size = format!("size={memory}M,share=on");
         pair("-object", format!("memory-backend-memfd,id=ram,{size}"));
     }
-    for (number, device) in (1..).zip(&config.devices) {
+    if config.iommu {
+        // Before all devices, which it is to stand behind.
+        pair("-device", "intel-iommu,intremap=on,caching-mode=on".into());
+    }
+    let mut devices = config.devices.clone();
+    for (number, disk) in config.disks.iter().enumerate() {
+        let file = serde_json::json!({
+            "driver": "file", "node-name": format!("disk{number}"), "discard": "unmap",
+            "filename": disk.display().to_string(),
+        });
+        pair("-blockdev", file.to_string());
+        devices.push(serde_json::json!({
+            "driver": "nvme", "serial": format!("QEMU{number:04}"), "drive": format!("disk{number}"),
+        }));
+    }
+    for (number, mut device) in (1..).zip(devices) {
         pair(
             "-device",
             format!("pcie-root-port,id=rp{number},chassis={number},slot={number}"),
         );
-        let mut device = device.clone();
         device["bus"] = format!("rp{number}").into();
         pair("-device", device.to_string());
     }
@@ -386,10 +419,7 @@ fn arguments(config: &VmConfig) -> Vec<String> {
         "-kernel",
         config.image.join("vmlinux").display().to_string(),
     );
-    pair(
-        "-initrd",
-        config.image.join("initrd.cpio").display().to_string(),
-    );
+    pair("-initrd", initrd(config).display().to_string());
     pair("-append", kernel);
     pair(
         "-chardev",
@@ -421,6 +451,27 @@ fn arguments(config: &VmConfig) -> Vec<String> {
         );
     }
     args
+}
+
+/// The image's archive, or one made of it and of [`VmConfig::files`]: the kernel unpacks one after the other.
+fn initrd(config: &VmConfig) -> PathBuf {
+    match config.files {
+        Some(_) => file(config, "initrd"),
+        None => config.image.join(INITRD),
+    }
+}
+
+fn make_initrd(config: &VmConfig) -> Result<(), VmError> {
+    let Some(files) = &config.files else {
+        return Ok(());
+    };
+    let path = initrd(config);
+    let mut both = File::create(&path).map_err(|e| VmError::io(path.display().to_string(), e))?;
+    for part in [&config.image.join(INITRD), files] {
+        let copied = File::open(part).and_then(|mut part| std::io::copy(&mut part, &mut both));
+        copied.map_err(|e| VmError::io(part.display().to_string(), e))?;
+    }
+    Ok(())
 }
 
 fn file(config: &VmConfig, extension: &str) -> PathBuf {

@@ -359,6 +359,22 @@ impl<'a> Host<'a> {
         Ok(Checked::bytes(u64::from(kib) << 10))
     }
 
+    /// Fills the start of the last namespace with lines of `text`, and compares what is read back past all caches.
+    pub fn write_text(&mut self, text: &str, mebibytes: u64) -> Result<Checked, VmError> {
+        let device = self.raw_device();
+        self.sh(&format!(
+            "set -e
+             yes {text} | head -c {bytes} > /tmp/data
+             dd if=/tmp/data of={device} bs=128K oflag=direct status=none
+             dd if={device} of=/tmp/back bs=128K count={count} iflag=direct status=none
+             cmp /tmp/data /tmp/back",
+            bytes = mebibytes << 20,
+            count = mebibytes * 8,
+        ))?;
+        self.count_ios()?;
+        Ok(Checked::bytes(mebibytes << 20))
+    }
+
     /// fio: random reads and writes of one block to 64 KiB, every block written verified by CRC32C.
     pub fn fio(&mut self, mebibytes: u32) -> Result<Checked, VmError> {
         let device = self.raw_device();

@@ -256,10 +256,8 @@ pub fn demo_rtl_vm_loss(_long: bool) -> Result<Outcome> {
 pub fn vm_selftest(_long: bool) -> Result<Outcome> {
     let vm = vm_options();
     let command = sim::prepare(&Wants {
-        card: None,
         vm: Some(&vm),
-        waves: false,
-        vfio_user: false,
+        ..Wants::default()
     })?;
     scenario(
         "vm-selftest",
@@ -270,12 +268,7 @@ pub fn vm_selftest(_long: bool) -> Result<Outcome> {
 
 pub fn captures(_long: bool) -> Result<Outcome> {
     setup::ensure(&[Need::Captures])?;
-    let mut command = sim::prepare(&Wants {
-        card: None,
-        vm: None,
-        waves: false,
-        vfio_user: false,
-    })?;
+    let mut command = sim::prepare(&Wants::default())?;
     std::fs::create_dir_all(capture_dir())?;
     logged("captures", command.arg("check-pcaps").arg(capture_dir()))?;
     let log = std::fs::read_to_string(out_dir().join("captures.log"))?;
@@ -331,8 +324,7 @@ fn demo(name: &str, card: CardKind, in_vm: bool, args: &[&str]) -> Result<Outcom
     let command = sim::prepare(&Wants {
         card: Some(&card),
         vm: in_vm.then_some(&vm),
-        waves: false,
-        vfio_user: false,
+        ..Wants::default()
     })?;
     scenario(
         name,
@@ -345,12 +337,25 @@ fn demo(name: &str, card: CardKind, in_vm: bool, args: &[&str]) -> Result<Outcom
 pub fn ssd_in_guest(_long: bool) -> Result<Outcome> {
     let vm = vm_options();
     let command = sim::prepare(&Wants {
-        card: None,
         vm: Some(&vm),
-        waves: false,
         vfio_user: true,
+        ..Wants::default()
     })?;
     reported("ssd-in-guest", command, &["demo", "--ssd-in-guest"])
+}
+
+/// The daemon in a server VM with the kernel's VFIO and QEMU's own SSD, and a remote host in another.
+pub fn host_driver(long: bool) -> Result<Outcome> {
+    let vm = vm_options();
+    let command = sim::prepare(&Wants {
+        vm: Some(&vm),
+        vfio_user: true,
+        tools: true,
+        ..Wants::default()
+    })?;
+    let args = ["demo", "--host-driver", "vfio", "--transport", "both"];
+    let extent: &[&str] = if long { &[] } else { &["--short"] };
+    scenario("host-driver", command, &[&args, extent].concat())
 }
 
 /// Runs a scenario that leaves captures; its steps are the tests.

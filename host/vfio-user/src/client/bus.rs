@@ -10,6 +10,7 @@ use zerocopy::IntoBytes;
 
 use super::RequestError;
 use super::connection::Connection;
+use super::shared::{SharedBar, pieces};
 use crate::frame::{Message, take};
 use crate::memory::SharedFile;
 use crate::version::PAGE;
@@ -59,8 +60,8 @@ pub(super) struct BarPlace {
     pub index: u8,
     pub base: u64,
     pub size: u64,
-    /// The memory behind all of it, if the server shares it, and where in the file it begins.
-    pub shared: Option<(Arc<SharedFile>, u64)>,
+    /// The memory behind it or parts of it, if the server shares that.
+    pub shared: Option<SharedBar>,
 }
 
 /// Where a bus address leads, with the bytes that follow there.
@@ -254,17 +255,23 @@ pub(super) fn read_bar(
     offset: u64,
     into: &mut [u8],
 ) -> Result<(), RequestError> {
-    let what = "reading a BAR";
-    if let Some((file, base)) = &bar.shared
-        && connection.lost().is_none()
-    {
-        let failed = |e: std::io::Error| RequestError::Reply {
-            what,
-            reason: e.to_string(),
-        };
-        return file.read(base + offset, into).map_err(failed);
+    // Memory outlives its device; who reads it must be told that the device is gone.
+    let shared = bar.shared.as_ref().filter(|_| connection.lost().is_none());
+    for (at, piece) in pieces(shared, offset, into.len() as u64) {
+        let part = &mut into[(at - offset) as usize..][..piece.len as usize];
+        match piece.file {
+            Some((file, from)) => file.read(from, part).map_err(failed("reading a BAR"))?,
+            None => read_region(connection, bar.index.into(), at, part)?,
+        }
     }
-    read_region(connection, bar.index.into(), offset, into)
+    Ok(())
+}
+
+fn failed(what: &'static str) -> impl Fn(std::io::Error) -> RequestError {
+    move |error| RequestError::Reply {
+        what,
+        reason: error.to_string(),
+    }
 }
 
 /// Reads from any region; the bytes are inside.
@@ -304,21 +311,28 @@ pub(super) fn write_bar(
     offset: u64,
     from: &[u8],
 ) -> Result<(), RequestError> {
-    if let Some((file, base)) = &bar.shared
-        && connection.lost().is_none()
-    {
-        let what = "writing a BAR";
-        let failed = |e: std::io::Error| RequestError::Reply {
-            what,
-            reason: e.to_string(),
-        };
-        return file.write(base + offset, from).map_err(failed);
+    let shared = bar.shared.as_ref().filter(|_| connection.lost().is_none());
+    for (at, piece) in pieces(shared, offset, from.len() as u64) {
+        let part = &from[(at - offset) as usize..][..piece.len as usize];
+        match piece.file {
+            Some((file, to)) => file.write(to, part).map_err(failed("writing a BAR"))?,
+            None => post_write(connection, bar.index, at, part)?,
+        }
     }
+    Ok(())
+}
+
+fn post_write(
+    connection: &Connection,
+    bar: u8,
+    offset: u64,
+    from: &[u8],
+) -> Result<(), RequestError> {
     let most = connection.theirs().data();
     for (piece, at) in from.chunks(most).zip((offset..).step_by(most)) {
         let access = RegionAccess {
             offset: at.into(),
-            region: u32::from(bar.index).into(),
+            region: u32::from(bar).into(),
             count: (piece.len() as u32).into(),
         };
         connection.post(Command::RegionWrite, &[access.as_bytes(), piece])?;
@@ -327,8 +341,10 @@ pub(super) fn write_bar(
 }
 
 fn map_bar(connection: &Connection, bar: &BarPlace) -> Result<(), RequestError> {
-    let shared = bar.shared.as_ref().map(|(file, base)| (file, *base));
-    map(connection, bar.base, bar.size, shared)
+    for (at, piece) in pieces(bar.shared.as_ref(), 0, bar.size) {
+        map(connection, bar.base + at, piece.len, piece.file)?;
+    }
+    Ok(())
 }
 
 fn map(

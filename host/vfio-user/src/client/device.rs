@@ -16,13 +16,12 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::bus::{BarPlace, Bus, Member, read_bar, read_region, write_bar};
 use super::connection::{Connection, MAX_INCOMING, wait};
+use super::shared::SharedBar;
 use super::{OpenError, Options, RequestError};
 use crate::frame::take;
-use crate::memory::SharedFile;
 use crate::version::{self, Capabilities, MINOR};
 use crate::wire::{
-    CapHeader, Command, DeviceInfo, IrqInfo, IrqSet, RegionAccess, RegionInfo, SparseArea, device,
-    irq, region,
+    Command, DeviceInfo, IrqInfo, IrqSet, RegionAccess, RegionInfo, device, irq, region,
 };
 
 /// Configuration space: command register.
@@ -299,16 +298,12 @@ impl VfioUserDevice {
         Ok(())
     }
 
-    /// What a region is, and the memory behind it if all of it can be mapped.
-    #[allow(
-        clippy::type_complexity,
-        reason = "two answers to one question, taken apart at once"
-    )]
+    /// What a region is, and the memory behind it if it can be mapped.
     fn region(
         &self,
         path: &Path,
         index: u32,
-    ) -> Result<(RegionInfo, Option<(Arc<SharedFile>, u64)>), OpenError> {
+    ) -> Result<(RegionInfo, Option<SharedBar>), OpenError> {
         let wrong = |reason: String| OpenError::Device {
             path: PathBuf::from(path),
             reason,
@@ -327,42 +322,9 @@ impl VfioUserDevice {
             .fds
             .drain(..)
             .next()
-            .and_then(|fd| shared(&info, &reply.payload, fd));
+            .and_then(|fd| SharedBar::new(&info, &reply.payload, fd));
         Ok((info, shared))
     }
-}
-
-/// The memory behind a region, if the server shares all of it.
-fn shared(info: &RegionInfo, payload: &[u8], fd: OwnedFd) -> Option<(Arc<SharedFile>, u64)> {
-    if info.flags.get() & region::MMAP == 0 || !covers(info, payload) {
-        return None;
-    }
-    let end = info.offset.get().checked_add(info.size.get())?;
-    let file = SharedFile::adopt(fd)
-        .ok()
-        .filter(|f| f.is_mapped() && f.len() >= end)?;
-    Some((Arc::new(file), info.offset.get()))
-}
-
-/// No sparse-mmap capability, or one of a single area that is the whole region.
-pub(super) fn covers(info: &RegionInfo, payload: &[u8]) -> bool {
-    let mut at = info.cap_offset.get() as usize;
-    // A chain longer than the payload goes in circles.
-    for _ in 0..payload.len() / size_of::<CapHeader>() {
-        if info.flags.get() & region::CAPS == 0 || at < size_of::<RegionInfo>() {
-            return true;
-        }
-        let Ok((header, rest)) = take::<CapHeader>(payload.get(at..).unwrap_or_default()) else {
-            return false;
-        };
-        if header.id.get() == region::CAP_SPARSE_MMAP {
-            let areas = rest.get(8..).and_then(|rest| take::<SparseArea>(rest).ok());
-            let whole = |area: SparseArea| area.offset.get() == 0 && area.size == info.size;
-            return rest.first() == Some(&1) && areas.is_some_and(|(area, _)| whole(area));
-        }
-        at = header.next.get() as usize;
-    }
-    false
 }
 
 impl Drop for VfioUserDevice {

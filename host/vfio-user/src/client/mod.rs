@@ -10,6 +10,7 @@
 mod bus;
 mod connection;
 mod device;
+mod shared;
 #[cfg(test)]
 mod tests;
 

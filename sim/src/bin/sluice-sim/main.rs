@@ -12,14 +12,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sluice_driver::config::Config;
 use sluice_sim::options::{
-    BenchOptions, CardOptions, CardSocketOptions, DemoOptions, HostKind, Loss, ServeOptions,
-    SsdSocketOptions, Transport, VmOptions,
+    BenchOptions, CardKind, CardOptions, CardSocketOptions, DemoOptions, HostDriverKind, HostKind,
+    Loss, ServeOptions, SsdSocketOptions, Transport, VmOptions,
 };
 use sluice_sim::scenario::demo::{self, DemoConfig, VmSetup};
 use sluice_sim::scenario::guest_ssd::{self, GuestSsd};
+use sluice_sim::scenario::host_driver::{self, HostDriver};
 use sluice_sim::scenario::server::Setup;
 use sluice_sim::vm::scenario::Extent;
 use sluice_sim::{pcap, report, scenario, vm};
@@ -78,8 +80,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Demo(options) => demo(&options),
+    let matches = Cli::command().get_matches();
+    let command = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
+    let result = match command {
+        Command::Demo(options) => {
+            let source = matches
+                .subcommand()
+                .and_then(|(_, m)| m.value_source("card"));
+            demo(&options, source == Some(ValueSource::CommandLine))
+        }
         Command::Serve(options) => serve(&options),
         Command::Bench(options) => bench(&options),
         Command::Card(options) => sockets::card(&options),
@@ -104,7 +116,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
+/// `named`: somebody has chosen the card, it is not the default.
+fn demo(options: &DemoOptions, named: bool) -> anyhow::Result<bool> {
     let card = &options.card;
     if options.ssd_in_guest {
         let Some(image) = &options.vm.image else {
@@ -117,6 +130,9 @@ fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
             qemu: options.vm.qemu.clone(),
         });
         return finish(&outcome, options.report.as_deref());
+    }
+    if options.host_driver == HostDriverKind::Vfio {
+        return host_driver(options, named);
     }
     let mut setup = set_up(card);
     setup.waves = options.waves.then(|| card.out.join("waves"));
@@ -142,6 +158,32 @@ fn demo(options: &DemoOptions) -> anyhow::Result<bool> {
             )
         }
     };
+    finish(&outcome, options.report.as_deref())
+}
+
+fn host_driver(options: &DemoOptions, named: bool) -> anyhow::Result<bool> {
+    let card = &options.card;
+    anyhow::ensure!(
+        (card.card == CardKind::Functional || !named) && options.host == HostKind::Vm,
+        "--host-driver vfio runs the functional card and a VM as host: leave out --card and --host"
+    );
+    let tools = std::env::var_os("SLUICE_TOOLS").map(PathBuf::from);
+    let (Some(image), Some(tools)) = (&options.vm.image, tools) else {
+        anyhow::bail!(
+            "no VM image, or no sluiced to put into it: start it as `cargo xtask demo --host-driver vfio`"
+        )
+    };
+    logger::start()?;
+    let outcome = host_driver::run(&HostDriver {
+        out: card.out.clone(),
+        image: image.clone(),
+        qemu: options.vm.qemu.clone(),
+        tools,
+        transport: options.transport,
+        short: options.short,
+        cores: card.cores,
+        seed: card.seed,
+    });
     finish(&outcome, options.report.as_deref())
 }
 

@@ -14,7 +14,8 @@ use super::{logger, set_up, until_interrupted};
 pub fn card(options: &CardSocketOptions) -> anyhow::Result<bool> {
     let model = server::model(&set_up(&options.card))?;
     let port = options.listen.as_deref().map(port::open).transpose()?;
-    serve(options.socket.as_path(), CardFunction::new(model, port))
+    let function = CardFunction::new(model, port).sharing()?;
+    serve(options.socket.as_path(), function)
 }
 
 pub fn ssd(options: &SsdSocketOptions) -> anyhow::Result<bool> {

@@ -11,6 +11,7 @@ use sluice_hal::{
 use sluice_wire::crc32c;
 
 use super::CLOCKS_PER_MICRO;
+use super::memory::PacketMemory;
 use super::registers::Registers;
 use super::storage::Storage;
 use crate::card::{Ethernet, TimeSource};
@@ -49,7 +50,7 @@ struct HostRead {
 
 /// Everything the cores share.
 pub struct Shared {
-    pm: Vec<u8>,
+    pub pm: PacketMemory,
     pub tiles: Vec<Tile>,
     small: VecDeque<u16>,
     large: VecDeque<u16>,
@@ -67,7 +68,7 @@ pub struct Shared {
 impl Shared {
     pub fn new(cores: u8, seed: u64) -> Self {
         let mut shared = Self {
-            pm: vec![0; layout::PM_SIZE as usize],
+            pm: PacketMemory::own(),
             tiles: Vec::new(),
             small: VecDeque::new(),
             large: VecDeque::new(),
@@ -153,20 +154,13 @@ impl Shared {
     }
 
     pub fn pm_load(&self, at: usize, len: usize) -> Vec<u8> {
-        (at..at + len)
-            .map(|i| self.pm.get(i).copied().unwrap_or(0))
-            .collect()
+        let mut bytes = vec![0; len];
+        self.pm.read(at, &mut bytes);
+        bytes
     }
 
     pub fn pm_store(&mut self, at: usize, data: &[u8]) {
-        let end = (at + data.len()).min(self.pm.len());
-        if at < end {
-            self.pm[at..end].copy_from_slice(&data[..end - at]);
-        }
-    }
-
-    pub fn pm(&self) -> &[u8] {
-        &self.pm
+        self.pm.write(at, data);
     }
 
     /// Gives a buffer back to its pool.
@@ -511,7 +505,7 @@ mod tests {
         let mut job = RoceJob::new(RoceMessage::Send, qpn, 7);
         job.template = PmAddr(layout::HEADERS_BASE + 2);
         shared.pm_store(job.template.0 as usize, &header);
-        sluice_engines::transmit(&TxJob::Roce(job), shared.pm()).remove(0)
+        sluice_engines::transmit(&TxJob::Roce(job), &shared.pm).remove(0)
     }
 
     #[test]

@@ -56,8 +56,7 @@ impl Hal for FunctionalHal<'_> {
 
     fn pm_read(&mut self, at: PmAddr, into: &mut [u8]) {
         self.shared.count_access(self.index(), at, into.len(), true);
-        let start = at.0 as usize;
-        into.copy_from_slice(&self.shared.pm()[start..start + into.len()]);
+        self.shared.pm.read(at.0 as usize, into);
     }
 
     fn pm_write(&mut self, at: PmAddr, from: &[u8]) {

@@ -5,16 +5,21 @@
 
 mod engines;
 mod hal;
+mod memory;
 mod registers;
 mod storage;
+
+use std::sync::Arc;
 
 use crate::card::{BAR2_BASE, CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, QUANTUM, Tlp};
 use engines::Shared;
 use hal::FunctionalHal;
+use memory::PacketMemory;
 use sluice_app::{ControlCore, DataCore, Resources};
 use sluice_hal::CoreId;
 use sluice_nor::{FuseBank, Nor};
+use sluice_vfio_user::memory::SharedFile;
 
 /// Clocks that one pass of a core's loop takes here.
 pub const PASS: Clock = QUANTUM;
@@ -64,6 +69,23 @@ impl FunctionalCard {
         self.shared.storage.chip.0 = chip;
         self.shared.storage.fuses.0 = fuses;
         self
+    }
+
+    /// From now on packet memory is a file that other processes can map, as BAR2 of a PCI device can be.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn share_memory(&mut self) -> std::io::Result<()> {
+        self.shared.pm.share()
+    }
+
+    /// Packet memory as a file, if it is shared.
+    #[must_use]
+    pub fn shared_memory(&self) -> Option<Arc<SharedFile>> {
+        match &self.shared.pm {
+            PacketMemory::Own(_) => None,
+            PacketMemory::Shared(file) => Some(file.clone()),
+        }
     }
 
     /// The flash chip, for faults and figures.
