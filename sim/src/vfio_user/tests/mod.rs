@@ -16,8 +16,8 @@ use sluice_vfio_user::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::Server;
 use super::ssd::SsdFunction;
+use super::{Function, Server};
 use crate::ssd::{NamespaceSpec, Ssd, SsdConfig};
 
 /// Rounds after which an answer that has not come will not come.
@@ -30,8 +30,8 @@ fn path() -> PathBuf {
 }
 
 /// A server, and a client of it.
-struct Pair {
-    server: Server<SsdFunction>,
+struct Pair<F: Function = SsdFunction> {
+    server: Server<F>,
     path: PathBuf,
     client: Client,
 }
@@ -70,21 +70,13 @@ impl Client {
 impl Pair {
     /// Connected, with nothing said.
     fn silent() -> Self {
-        let path = path();
         let ssd = Ssd::new(SsdConfig {
             namespaces: vec![NamespaceSpec::memory(16 << 20, 9)],
             vectors: 5,
             io_queues: 4,
             ..SsdConfig::default()
         });
-        let server =
-            Server::listen(&path, SsdFunction::new(ssd.expect("in memory"))).expect("listens");
-        let client = Client::new(&path);
-        Self {
-            server,
-            path,
-            client,
-        }
+        Self::of(SsdFunction::new(ssd.expect("in memory")))
     }
 
     /// Connected, VERSION said.
@@ -92,6 +84,20 @@ impl Pair {
         let mut pair = Self::silent();
         pair.hello();
         pair
+    }
+}
+
+impl<F: Function> Pair<F> {
+    /// A function and its client, which has said nothing.
+    fn of(function: F) -> Self {
+        let path = path();
+        let server = Server::listen(&path, function).expect("listens");
+        let client = Client::new(&path);
+        Self {
+            server,
+            path,
+            client,
+        }
     }
 
     fn hello(&mut self) {

@@ -1,10 +1,16 @@
 //! Configuration space, registers, MSI-X, resets, and clients that come and go.
 
 use rustix::event::{EventfdFlags, eventfd};
-use sluice_vfio_user::wire::SmallWrite;
+use sluice_vfio_user::frame::take;
+use sluice_vfio_user::memory::SharedFile;
+use sluice_vfio_user::wire::{RegionInfo, SmallWrite};
 use sluice_wire::nvme::register;
+use zerocopy::FromZeros;
+use zerocopy::little_endian::U64;
 
 use super::*;
+use crate::card::functional::FunctionalCard;
+use crate::vfio_user::card::CardFunction;
 
 const TABLE: u64 = crate::ssd::MSIX_TABLE;
 
@@ -142,4 +148,42 @@ fn a_second_client_waits_for_the_first_to_leave_and_a_second_server_is_refused()
         other,
         Err(crate::vfio_user::ServerError::Taken(_))
     ));
+}
+
+#[test]
+fn packet_memory_can_be_mapped_but_for_the_queues_once_the_client_has_room_for_the_answer() {
+    let function = CardFunction::new(Box::new(FunctionalCard::new(1, 1)), None);
+    let mut pair = Pair::of(function.sharing().expect("a memfd"));
+    pair.hello();
+    let mut ask = |index: u32, room: u32| {
+        let mut ask = RegionInfo::new_zeroed();
+        (ask.argsz, ask.index) = (room.into(), index.into());
+        let reply = pair.call(Command::GetRegionInfo, &[ask.as_bytes()], Vec::new());
+        let (info, rest) = take::<RegionInfo>(&reply.payload).expect("an answer");
+        (info, rest.to_vec(), reply.fds)
+    };
+    let (info, rest, fds) = ask(2, 32);
+    let full = info.argsz.get();
+    assert!(full > 32 && info.flags.get() & (region::CAPS | region::MMAP) == 0);
+    assert!(rest.is_empty() && fds.is_empty() && info.cap_offset.get() == 0);
+    let (info, rest, fds) = ask(2, full);
+    assert_eq!((info.size.get(), info.cap_offset.get()), (16 << 20, 32));
+    assert!(info.flags.get() & region::CAPS != 0 && info.flags.get() & region::MMAP != 0);
+    let words: Vec<u64> = rest[16..]
+        .chunks(8)
+        .map(|b| U64::read_from_bytes(b).expect("8 bytes").get())
+        .collect();
+    assert_eq!(rest[..12], [1, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
+    assert_eq!(words, [0, 0x5C_0000, 0x60_0000, (16 << 20) - 0x60_0000]);
+    let file = SharedFile::adopt(fds.into_iter().next().expect("a descriptor")).expect("a memfd");
+    let (info, _, fds) = ask(0, full);
+    assert!(info.flags.get() & region::MMAP == 0 && fds.is_empty());
+    // The same bytes both ways.
+    pair.write(2, 0x1000, &[1, 2, 3, 4]);
+    pair.write(region::CONFIG, 4, &[6, 0]);
+    let mut seen = [0; 4];
+    file.read(0x1000, &mut seen).expect("it is mapped");
+    assert_eq!(seen, [1, 2, 3, 4]);
+    file.write(0x2000, &[5; 8]).expect("it is mapped");
+    assert_eq!(pair.read(2, 0x2000, 8), [5; 8]);
 }
