@@ -180,6 +180,9 @@ fn with_vms(
         Usage::take(&mut server, card).map(|usage| (usage, Checked::default()))
     });
     scenario::run(&mut host, &plan, meter, runner);
+    if let Ok(clocks) = card.ask(|engine| engine.now()) {
+        meter.set_clocks(clocks);
+    }
     let mut markers = Markers::new(setup.seed);
     let marked = plan.transports.iter().map(|over| (*over, markers.next()));
     let marked: Vec<_> = marked.collect();
@@ -251,18 +254,27 @@ END
                    kill -0 $! 2>/dev/null || break
                    sleep 0.1
                  done
-                 sluicectl status || {{ echo; cat /tmp/sluiced.log; dmesg | tail -5; exit 1; }}
-                 sluicectl bdev_get_bdevs --json | grep -q '\"ssd0n1\"' || {{ sluicectl bdev_get_bdevs; exit 1; }}",
+                 sluicectl bdev_get_bdevs --json | grep -q '\"ssd0n1\"' || {{ sluicectl bdev_get_bdevs; exit 1; }}
+                 sluicectl status --json || {{ echo; cat /tmp/sluiced.log; dmesg | tail -5; exit 1; }}",
                 config = config(),
             ),
             PATIENCE,
         )?;
-        Ok::<_, VmError>(Checked::note(first_line(&said)))
+        serving(&said).ok_or(VmError::Unexpected {
+            want: "a card and an SSD that serve".into(),
+            got: said,
+        })
     });
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_string()
+/// What `sluicectl status --json` says of a daemon whose card and SSD are well.
+fn serving(status: &str) -> Option<Checked> {
+    let status: serde_json::Value = serde_json::from_str(status).ok()?;
+    let firmware = status["card"]["firmware"].as_str()?;
+    let ssd = &status["ssds"][0];
+    let well = status["card"]["failed"].is_null() && ssd["state"] == "serving";
+    let name = ssd["address"].as_str().filter(|_| well)?;
+    Some(Checked::note(format!("firmware {firmware}, SSD {name}")))
 }
 
 /// What sluiced serves: the SSD in two parts.

@@ -132,6 +132,12 @@ impl<F: Function> Engine<F> {
         &mut self.function
     }
 
+    /// The function's clock.
+    #[must_use]
+    pub fn now(&self) -> Clock {
+        self.now
+    }
+
     /// A client is there, and can do this.
     pub fn attach(&mut self, client: Capabilities) {
         self.client = Some(client);

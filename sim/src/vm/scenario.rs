@@ -41,7 +41,11 @@ pub fn boot(config: &VmConfig, runner: &mut Runner) -> Option<Vm> {
         "console",
         config.run_dir.join(format!("{}.console", config.name)),
     );
-    runner.step_value("boot the Linux VM", || {
+    let step = match config.name.as_str() {
+        "host" | "guest" => "boot the Linux VM".into(),
+        other => format!("boot the Linux VM ({other})"),
+    };
+    runner.step_value(&step, || {
         let mut vm = Vm::boot(config)?;
         let version = vm.sh("uname -r", config.boot_timeout)?;
         Ok::<_, VmError>((vm, Checked::note(format!("Linux {}", version.trim()))))
