@@ -110,19 +110,23 @@ fn one_percent_loss_is_repaired_over_rdma_with_other_seeds() {
     seeds("rdma-loss-2", 50..100, loss());
 }
 
-#[test]
-fn all_faults_at_once_are_survived_over_rdma() {
-    seeds("rdma-all-1", 100..134, all_faults());
+/// All faults with 200 seeds, in tests that run side by side.
+macro_rules! all_faults {
+    ($($name:ident: $seeds:expr),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            seeds(stringify!($name), $seeds, all_faults());
+        }
+    )*};
 }
 
-#[test]
-fn all_faults_at_once_are_survived_over_rdma_with_other_seeds() {
-    seeds("rdma-all-2", 134..167, all_faults());
-}
-
-#[test]
-fn all_faults_at_once_are_survived_over_rdma_with_more_seeds() {
-    seeds("rdma-all-3", 167..200, all_faults());
+all_faults! {
+    all_faults_at_once_are_survived_over_rdma_with_the_first_seeds: 0..34,
+    all_faults_at_once_are_survived_over_rdma_with_the_second_seeds: 34..67,
+    all_faults_at_once_are_survived_over_rdma_with_the_third_seeds: 67..100,
+    all_faults_at_once_are_survived_over_rdma_with_the_fourth_seeds: 100..134,
+    all_faults_at_once_are_survived_over_rdma_with_the_fifth_seeds: 134..167,
+    all_faults_at_once_are_survived_over_rdma_with_the_last_seeds: 167..200,
 }
 
 /// A load over this link, with a host that takes part in congestion control, and who sends pause frames for so many
