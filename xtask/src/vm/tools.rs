@@ -8,7 +8,12 @@ use super::{cpio, tree::Tree, write_whole};
 use crate::fuzz::HOST;
 use crate::{paths, process, progress};
 
-const PROGRAMS: [&str; 2] = ["sluiced", "sluicectl"];
+/// Where cargo leaves them, and their names in the VM.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("sluiced", "sluiced"),
+    ("sluicectl", "sluicectl"),
+    ("examples/second-opinion", "second-opinion"),
+];
 
 /// Builds them, and packs them into an archive that the kernel unpacks over the image.
 pub fn ensure() -> Result<PathBuf> {
@@ -16,7 +21,8 @@ pub fn ensure() -> Result<PathBuf> {
     let mut cargo = process::command("cargo");
     cargo
         .args(["build", "--release", "--locked", "--quiet"])
-        .args(["-p", "sluice-daemon", "-p", "sluice-ctl"])
+        .args(["-p", "sluice-daemon", "-p", "sluice-ctl", "-p", "sluice-vfio"])
+        .args(["--bins", "--example", "second-opinion"])
         // Named, so that the flags below are not those of build scripts and macros.
         .args(["--target", HOST, "--target-dir"])
         .arg(&target_dir)
@@ -30,8 +36,8 @@ pub fn ensure() -> Result<PathBuf> {
     for dir in ["usr", "usr/bin"] {
         tree.dir(dir);
     }
-    for name in PROGRAMS {
-        let program = target_dir.join(HOST).join("release").join(name);
+    for (program, name) in PROGRAMS {
+        let program = target_dir.join(HOST).join("release").join(program);
         let bytes = std::fs::read(&program)
             .with_context(|| format!("cannot read {}", paths::shown(&program)))?;
         tree.file(&format!("usr/bin/{name}"), 0o755, bytes);
