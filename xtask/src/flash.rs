@@ -11,10 +11,10 @@ use sluice_boot::image::{HEADER_SIZE, MAGIC};
 use sluice_boot::layout::FLASH_SIZE;
 use sluice_driver::card::flash::Progress;
 use sluice_driver::card::update::{Step, update};
-use sluice_driver::card::{CardOptions, Firmware};
+use sluice_driver::card::{CardOptions, Firmware, flat};
 use sluice_vfio::{Device, Domain, Interface, PciAddress, System};
 
-use crate::{flat, paths, process};
+use crate::{paths, process};
 
 /// What `cargo xtask flash` may be asked.
 #[derive(Args)]

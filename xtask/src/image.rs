@@ -13,9 +13,10 @@ use sluice_boot::image::{HEADER_SIZE, Header, HeaderError, boards};
 use sluice_boot::keys::{CERTIFICATE_SIZE, Certificate};
 use sluice_boot::pack::{self, Contents, SigningKey};
 use sluice_boot::{Package, Version};
+use sluice_driver::card::flat;
 use zerocopy::IntoBytes;
 
-use crate::{firmware, flat, paths, process};
+use crate::{firmware, paths, process};
 
 /// What `cargo xtask image` may be asked.
 #[derive(Args)]

@@ -2,8 +2,6 @@
 
 mod firmware;
 mod flash;
-#[path = "../../sim/src/scenario/flat.rs"]
-mod flat;
 mod fuzz;
 mod hardware;
 mod image;

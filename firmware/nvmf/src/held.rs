@@ -1,10 +1,13 @@
 //! What was configured, told back: a host driver that takes over a running card compares it with what it wants.
 
 use sluice_wire::mgmt::{
-    self, NQN_SIZE, NamespaceConfig, STATE_PORTS, SubsystemConfig, SubsystemState, transports,
+    self, ControllerState, NQN_SIZE, NamespaceConfig, STATE_PORTS, SubsystemConfig, SubsystemState,
+    transports,
 };
 
 use crate::config::Refusal;
+use crate::controller::Life;
+use crate::transport::Transport;
 use crate::{MAX_NSID, NamespaceEntry, PORTS, Target};
 
 type Held<T> = Result<T, Refusal>;
@@ -67,6 +70,38 @@ impl Target {
         let mut listed = self.hosts.iter().filter(|h| h.subsystems & bit != 0);
         let host = listed.nth(number as usize).ok_or(mgmt::Status::Missing)?;
         Ok(nqn_field(&host.nqn))
+    }
+
+    /// The controller of subsystem `index` with the lowest CNTLID from `from` on.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn controller_held(&self, index: u32, from: u32) -> Held<ControllerState> {
+        let subsystem = self.subsystems.get(index as usize);
+        subsystem
+            .filter(|s| s.exists())
+            .ok_or(mgmt::Status::Missing)?;
+        let of = |c: &&crate::controller::Controller| {
+            let live = c.life == Life::Live && u32::from(c.subsystem) == index;
+            live && u32::from(c.cntlid()) >= from
+        };
+        let found = self.controllers.iter().filter(of);
+        let found = found.min_by_key(|c| c.cntlid());
+        let controller = found.ok_or(mgmt::Status::Missing)?;
+        let mut connections = self.connections.iter();
+        let admin = connections.find(|c| c.key == controller.admin);
+        Ok(ControllerState {
+            cntlid: controller.cntlid().into(),
+            port: admin.map_or(0, |c| c.port),
+            transport: match controller.transport {
+                Transport::Tcp => transports::TCP as u8,
+                Transport::Rdma => transports::RDMA as u8,
+            },
+            keep_alive_ms: controller.kato_ms.into(),
+            queues: controller.queues.into(),
+            host_id: controller.host_id,
+            host_nqn: nqn_field(&controller.host_nqn),
+        })
     }
 }
 

@@ -102,6 +102,9 @@ pub enum Opcode {
     NamespaceGet = 0x2a,
     /// Card → data: the NQN of allowed host number `args[0]` of subsystem `index`, in no order; missing if there are fewer.
     HostGet = 0x2b,
+    /// Card → data: the [`ControllerState`] of subsystem `index`'s controller with the lowest CNTLID from `args[0]` on; missing if
+    /// none.
+    ControllerGet = 0x2c,
     /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
@@ -403,6 +406,26 @@ pub struct SubsystemState {
     pub config: SubsystemConfig,
     /// [`transports`] over which it is reachable at each port.
     pub listeners: [u8; STATE_PORTS],
+}
+
+/// A host's controller: an association that is up, or is being set up.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ControllerState {
+    /// CNTLID.
+    pub cntlid: U16,
+    /// Port that its admin queue came in at.
+    pub port: u8,
+    /// One of the [`transports`].
+    pub transport: u8,
+    /// Keep alive timeout in milliseconds; 0: none.
+    pub keep_alive_ms: U32,
+    /// Queues that are connected, one bit per QID; bit 0 is the admin queue.
+    pub queues: U64,
+    /// Host identifier.
+    pub host_id: [u8; 16],
+    /// NQN of the host, zero padded.
+    pub host_nqn: [u8; NQN_SIZE],
 }
 
 /// A namespace: a range of blocks of an SSD's namespace.

@@ -10,13 +10,15 @@ use sluice_rpc::method::{Kind, Method, Param};
 use sluice_rpc::methods::METHODS;
 
 /// Subcommands that are no methods, in the order of the help.
-pub const OWN: [&str; 9] = [
+pub const OWN: [&str; 11] = [
     "status",
     "top",
     "health",
     "log",
     "regs",
     "selftest",
+    "flash",
+    "stop",
     "rpc",
     "completion",
     "man",
@@ -84,6 +86,20 @@ const SHORTS: &[(&str, &[(char, &str)])] = &[
         &[('b', "name"), ('t', "trtype"), ('a', "traddr")],
     ),
     ("bdev_nvme_get_controllers", &[('n', "name")]),
+    (
+        "bdev_nvme_send_cmd",
+        &[
+            ('n', "name"),
+            ('t', "cmd_type"),
+            ('r', "data_direction"),
+            ('c', "cmdbuf"),
+            ('d', "data"),
+            ('m', "metadata"),
+            ('D', "data_len"),
+            ('M', "metadata_len"),
+            ('T', "timeout_ms"),
+        ],
+    ),
     ("bdev_nvme_get_controller_health_info", &[('c', "name")]),
     ("bdev_get_bdevs", &[('b', "name"), ('t', "timeout")]),
 ];
@@ -141,7 +157,7 @@ fn global() -> [Arg; 3] {
     ]
 }
 
-fn own_commands() -> [Command; 9] {
+fn own_commands() -> [Command; 11] {
     [
         Command::new("status").about("Shows daemon, card, ports, SSDs and subsystems"),
         Command::new("top")
@@ -180,6 +196,36 @@ fn own_commands() -> [Command; 9] {
                     .help("Only registers whose name has this in it"),
             ),
         Command::new("selftest").about("Checks card, SSDs and state without disturbing hosts"),
+        Command::new("flash")
+            .about("Puts a firmware package into the card's flash, and starts it if told to")
+            .arg(
+                Arg::new("file")
+                    .required(true)
+                    .value_name("FILE")
+                    .value_parser(value_parser!(PathBuf))
+                    .help("The package, as `cargo xtask image` makes it"),
+            )
+            .arg(
+                Arg::new("activate")
+                    .long("activate")
+                    .value_name("WHEN")
+                    .value_parser(PossibleValuesParser::new(["now", "reset"]))
+                    .help("Try it: start the card anew now, which hosts notice, or wait for its next start"),
+            )
+            .arg(
+                Arg::new("no-confirm")
+                    .long("no-confirm")
+                    .action(ArgAction::SetTrue)
+                    .help("With --activate now: leave it on trial"),
+            ),
+        Command::new("stop")
+            .about("Takes card and SSDs down in order, and ends the daemon")
+            .arg(
+                Arg::new("unless-restart")
+                    .long("unless-restart")
+                    .value_name("UNIT")
+                    .help("Not if systemd restarts this unit: then they go on, and the next daemon takes them over"),
+            ),
         Command::new("rpc")
             .about("Calls a method with parameters in JSON")
             .arg(Arg::new("method").required(true).value_name("METHOD"))
@@ -274,6 +320,7 @@ fn arg(method: &'static Method, param: &'static Param, required: bool) -> Option
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
+        Kind::Data(_) => arg.value_name("BASE64"),
         Kind::Text => arg.value_name(name.to_uppercase()),
         // There is nothing to say about what there is not.
         Kind::Object(_) | Kind::Absent => return None,

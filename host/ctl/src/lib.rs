@@ -5,14 +5,17 @@
 //! - [`show`]: answers as tables;
 //! - [`views`]: the answers that are worth more than a table of everything;
 //! - [`top`]: the live view;
+//! - [`flash`]: firmware into the card; [`stop`]: the end, unless it is a restart;
 //! - [`pages`]: completion scripts and man pages;
 //! - [`run`]: a command done, with its exit code.
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod flash;
 pub mod pages;
 pub mod params;
 pub mod run;
 pub mod show;
+pub mod stop;
 pub mod top;
 pub mod views;

@@ -88,7 +88,7 @@ fn value(param: &Param, matches: &ArgMatches) -> Result<Option<Value>, ParamErro
         Kind::Bool => {
             (matches.get_one::<String>(param.name)).map(|text| Value::Bool(text == "true"))
         }
-        Kind::Text => {
+        Kind::Text | Kind::Data(_) => {
             (matches.get_one::<String>(param.name)).map(|text| Value::from(text.as_str()))
         }
         Kind::Json => (matches.get_one::<String>(param.name))

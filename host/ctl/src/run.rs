@@ -12,7 +12,7 @@ use sluice_rpc::client::{Client, ClientError};
 use sluice_rpc::methods;
 
 use crate::params::{self, ParamError};
-use crate::{pages, show, top, views};
+use crate::{flash, pages, show, stop, top, views};
 
 /// How often `log --follow` asks.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
@@ -92,6 +92,8 @@ pub fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<(), Failure> {
             print(out, json, &seen, views::registers)
         }
         "log" => log(&mut daemon, sub, json, out),
+        "flash" => flash::run(&mut daemon, sub, json, out),
+        "stop" => stop::run(&mut daemon, sub, out),
         "top" => top::run(&mut daemon, sub, json, out),
         "rpc" => {
             let method = sub.get_one::<String>("method").expect("required");

@@ -21,6 +21,7 @@ pub const TYPES: &[&str] = &[
     "sluice_ssd_back",
     "sluice_watchdog",
     "sluice_card_failed",
+    "sluice_card_restarted",
     "sluice_card_event",
 ];
 

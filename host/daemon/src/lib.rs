@@ -22,6 +22,7 @@ pub mod server;
 pub mod service;
 pub mod settings;
 pub mod state;
+pub mod takeover;
 
 /// Version of the daemon.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,13 +9,16 @@
 //! tried again.
 
 mod bdev;
+mod begin;
 mod card;
 mod collect;
+mod flash;
 mod health;
 mod hosts;
 mod log_ring;
 mod nvmf;
 mod restore;
+mod ssd;
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -23,9 +26,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sluice_device::Device;
 use sluice_driver::bringup::{BringupError, ChangeError, Kind, Notice, Rig};
-use sluice_driver::card::{Card, CardError, CardEvent};
-use sluice_driver::config::{Config, raw};
-use sluice_driver::nvme::SsdOptions;
+use sluice_driver::card::{CardError, CardEvent};
+use sluice_driver::config::raw;
 use sluice_rpc::message::{RpcError, code};
 use sluice_rpc::method::{Method, Params};
 use sluice_wire::mgmt::Event;
@@ -33,7 +35,7 @@ use sluice_wire::mgmt::Event;
 use crate::backend::Backends;
 use crate::events::Events;
 use crate::nvmet;
-use crate::service::{Handle, Job, Jobs, What};
+use crate::service::{Job, Jobs, What};
 use crate::state::{State, StateError, Store};
 
 pub use log_ring::LogReader;
@@ -86,61 +88,14 @@ pub struct Owner<B: Backends> {
     last_round: Option<Instant>,
     last_retry: Instant,
     stopping: bool,
+    flashing: flash::Flashing,
+    /// SSDs that are being given firmware.
+    updates: Vec<ssd::Update>,
+    /// Card and SSDs are to be taken down, whatever asked for the end.
+    take_down: bool,
 }
 
 impl<B: Backends> Owner<B> {
-    /// Brings up what the state file says; what `first` says if there is no state file yet.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub fn start(
-        card: Card<B::Device>,
-        backends: B,
-        store: (Store, Option<State>),
-        first: Option<Config>,
-        (handle, jobs): (&Handle, Jobs),
-        log: LogReader,
-    ) -> Result<Self, StartError> {
-        let (store, found) = store;
-        let rig = Rig::start(card, Config::empty(), SsdOptions::default(), |_| {
-            Err("nothing is configured yet".into())
-        })?;
-        let now = Instant::now();
-        let mut owner = Self {
-            rig,
-            backends,
-            store,
-            transports: Vec::new(),
-            absent: restore::Absent::default(),
-            unsaved: false,
-            failed: None,
-            events: handle.events.clone(),
-            jobs,
-            log,
-            totals: collect::Totals::default(),
-            started: now,
-            last_round: None,
-            last_retry: now,
-            stopping: false,
-        };
-        let fresh = found.is_none();
-        let state = found.unwrap_or_else(|| State {
-            config: first
-                .as_ref()
-                .map_or_else(|| Config::empty().to_raw(), Config::to_raw),
-            transports: if first.is_some() {
-                all_transports()
-            } else {
-                Vec::new()
-            },
-        });
-        owner.restore(state)?;
-        if fresh {
-            owner.store.save(&owner.state())?;
-        }
-        Ok(owner)
-    }
-
     /// Serves until [`Owner::stop`] is asked for by `stop`, or every handle is gone.
     pub fn run(&mut self, mut stop: impl FnMut() -> bool, mut round: impl FnMut()) {
         while !stop() && !self.stopping {
@@ -153,7 +108,11 @@ impl<B: Backends> Owner<B> {
     /// Waits for work for at most `wait`, does it, and looks after events. True if a second has passed since this was last
     /// true.
     pub fn turn(&mut self, wait: Duration) -> bool {
-        match self.jobs.recv_timeout(wait) {
+        let busy = self.flashing.is_busy() || !self.updates.is_empty();
+        match self
+            .jobs
+            .recv_timeout(if busy { Duration::ZERO } else { wait })
+        {
             Ok(job) => self.execute(job),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.stopping = true,
@@ -164,6 +123,9 @@ impl<B: Backends> Owner<B> {
                 Err(_) => break,
             }
         }
+        // Long work goes on a step at a time, so that no call waits for the whole of it.
+        self.flash_step();
+        self.update_step();
         self.look();
         let due = self.last_round.is_none_or(|last| last.elapsed() >= ROUND);
         if due {
@@ -226,6 +188,11 @@ impl<B: Backends> Owner<B> {
                 method,
                 params,
                 reply,
+            } if method.name == "bdev_nvme_apply_firmware" => self.apply_firmware(&params, reply),
+            What::Call {
+                method,
+                params,
+                reply,
             } => {
                 let outcome = self.call(method, &params);
                 _ = reply.send(outcome);
@@ -251,11 +218,15 @@ impl<B: Backends> Owner<B> {
             "nvmf_subsystem_allow_any_host" => self.allow_any_host(params),
             "nvmf_get_subsystems" => self.get_subsystems(params),
             "nvmf_get_stats" => self.get_stats(),
+            "nvmf_subsystem_get_controllers" => self.subsystem_controllers(params),
+            "nvmf_subsystem_get_qpairs" => self.subsystem_qpairs(params),
             "nvmf_discovery_get_referrals" => Ok(json!([])),
             "bdev_nvme_attach_controller" => self.attach_controller(params),
             "bdev_nvme_detach_controller" => self.detach_controller(params),
             "bdev_nvme_get_controllers" => self.get_controllers(params),
             "bdev_nvme_get_controller_health_info" => self.controller_health(params),
+            "bdev_nvme_send_cmd" => self.send_cmd(params),
+            "bdev_nvme_reset_controller" => self.reset_controller(params),
             "bdev_get_bdevs" => self.get_bdevs(params),
             "sluice_get_status" => Ok(self.status()),
             "sluice_get_card" => Ok(self.card_info()),
@@ -267,6 +238,19 @@ impl<B: Backends> Owner<B> {
             "sluice_get_health" => Ok(self.health()),
             "sluice_self_test" => Ok(self.self_test()),
             "sluice_reopen_ssd" => self.reopen_ssd(params),
+            "sluice_get_ssd" => self.get_ssd(params),
+            "sluice_format_bdev" => self.format_bdev(params),
+            "sluice_flash_get_state" => self.flash_state(),
+            "sluice_flash_upload" => self.flash_upload(params),
+            "sluice_flash_download" => self.flash_download(),
+            "sluice_flash_activate" => self.flash_activate(params),
+            "sluice_flash_confirm" => self.flash_confirm(),
+            "sluice_flash_roll_back" => self.flash_roll_back(params),
+            "sluice_flash_rotate_key" => self.flash_rotate_key(params),
+            "sluice_stop" => {
+                (self.stopping, self.take_down) = (true, true);
+                Ok(json!(true))
+            }
             "sluice_export_nvmet" => Ok(nvmet::export(self.rig.config())),
             "sluice_import_nvmet" => self.import_nvmet(params),
             other => Err(RpcError::internal(format!(

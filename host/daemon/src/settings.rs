@@ -18,8 +18,15 @@ pub const DEFAULT: &str = "/etc/sluice/sluiced.toml";
 pub struct Settings {
     /// The card: PCI address such as `0000:01:00.0`, or `vfio-user:/path.sock`.
     pub card: String,
-    /// Folder with the ELF files of the firmware that the card runs, for its log.
+    /// The card's boot program starts the firmware that is in its flash. If there is none, or with `false`, the daemon loads it
+    /// from the folder `firmware`; without that folder it takes it to be in the cores' memories.
+    #[serde(default = "yes")]
+    pub boot_from_flash: bool,
+    /// Folder with the ELF files of the firmware that the card runs: for its log, and to load it.
     pub firmware: Option<PathBuf>,
+    /// Card and SSDs go on when the daemon ends, and the next one takes them over, if systemd keeps their descriptors meanwhile.
+    #[serde(default = "yes")]
+    pub keep_running: bool,
     /// The state file.
     #[serde(default = "state")]
     pub state: PathBuf,
@@ -97,6 +104,10 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn state() -> PathBuf {

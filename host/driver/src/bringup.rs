@@ -7,6 +7,7 @@
 
 mod adopt;
 mod change;
+mod restart;
 mod wire;
 
 use std::time::Duration;
@@ -192,7 +193,11 @@ impl<D: Device> Rig<D> {
         match event {
             Some(CardEvent::Known(Event::SsdTimeout, number)) => {
                 match self.ssds.iter().position(|unit| unit.number == number) {
-                    Some(index) => self.ssd_timeout(index),
+                    Some(index) => {
+                        let name = &self.config.ssds[index].name;
+                        log::warn!("{name}: a command was not answered in time");
+                        self.ssd_timeout(index)
+                    }
                     None => Ok(None),
                 }
             }
@@ -249,41 +254,6 @@ impl<D: Device> Rig<D> {
             self.add_placed(&placed)?;
         }
         Ok(())
-    }
-
-    /// Every SSD serves, so that [`Rig::restart`] would bring all of them up again.
-    ///
-    /// # Errors
-    /// [`BringupError::Open`] names one that is lost.
-    pub fn restartable(&self) -> Result<(), BringupError> {
-        let mut units = self.ssds.iter().zip(&self.config.ssds);
-        match units.find(|(unit, _)| matches!(unit.slot, Slot::Lost)) {
-            None => Ok(()),
-            Some((_, spec)) => Err(BringupError::Open {
-                name: spec.name.clone(),
-                at: None,
-                reason: "it is lost; bring it back, or take it out of the configuration, before the card is started anew"
-                    .into(),
-            }),
-        }
-    }
-
-    /// Takes everything down, starts the card anew as `boot` does it, and brings everything up again: how activated
-    /// firmware gets to run. Hosts lose their connections and find the card again. Ask
-    /// [`Rig::restartable`] first.
-    ///
-    /// # Errors
-    /// [`BringupError`], the first that came; then nothing serves, and devices are to be opened anew.
-    pub fn restart(
-        self,
-        boot: impl FnOnce(D) -> Result<Card<D>, CardError>,
-    ) -> Result<Self, BringupError> {
-        let (config, options) = (self.config.clone(), self.options);
-        let (device, ssds) = self.stop()?;
-        let mut ssds = ssds.into_iter();
-        Self::start(boot(device)?, config, options, |spec| {
-            ssds.next().ok_or_else(|| format!("{} was lost", spec.name))
-        })
     }
 
     /// Takes everything down in order and halts the card; gives back its device and those of the SSDs.
@@ -485,15 +455,12 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
-    /// A command was not answered in time: the SSD is reset and attached again, or given up.
+    /// The SSD is reset and attached again, or given up.
     fn ssd_timeout(&mut self, index: usize) -> Result<Option<Notice>, BringupError> {
         let Some((number, mut ssd)) = self.lose(index) else {
             return Ok(None);
         };
-        log::warn!(
-            "{}: a command was not answered in time, resetting",
-            self.config.ssds[index].name
-        );
+        log::warn!("{}: resetting", self.config.ssds[index].name);
         let stopped = ssd.stop();
         // Stopped or gone, it writes no more: commands in flight can be failed.
         self.card.detach_ssd(number)?;

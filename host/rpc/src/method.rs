@@ -1,5 +1,7 @@
 //! What a method is: its name, its parameters, how near it is to SPDK's; and the check that parameters are as they should be.
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use serde_json::{Map, Value};
 
 use crate::message::{RpcError, kind};
@@ -56,6 +58,8 @@ pub enum Kind {
     Object(&'static [Param]),
     /// Any JSON object or array.
     Json,
+    /// Up to so many bytes in base64, as SPDK sends them: with `-` and `_` or `+` and `/`, padded or not.
+    Data(usize),
     /// Something of SPDK's that there is not here, and that SPDK's clients send all the same, switched off: false, or an
     /// object or array without members.
     Absent,
@@ -125,11 +129,34 @@ impl Params {
         }
     }
 
+    /// Bytes, if given.
+    #[must_use]
+    pub fn data(&self, name: &str) -> Option<Vec<u8>> {
+        decode(self.text(name)?)
+    }
+
     /// Any value, if given.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
+}
+
+/// Bytes from base64, whatever its alphabet; `None` if it is none.
+#[must_use]
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let text = text.replace('+', "-").replace('/', "_");
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&alphabet::URL_SAFE, config)
+        .decode(text)
+        .ok()
+}
+
+/// Bytes as base64, in the alphabet that SPDK takes.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::URL_SAFE.encode(bytes)
 }
 
 fn check(
@@ -172,6 +199,11 @@ impl Kind {
     fn check(self, value: Value, name: &str) -> Result<Value, String> {
         let wrong = |came: &str| Err(format!("{name}: {} wanted, {came} came", self.wanted()));
         match (self, value) {
+            (Self::Data(max), Value::String(s)) => match decode(&s) {
+                Some(bytes) if bytes.len() <= max => Ok(Value::String(s)),
+                Some(bytes) => wrong(&format!("{} bytes", bytes.len())),
+                None => wrong("another text"),
+            },
             (Self::Text, Value::String(s)) if s.len() > MAX_TEXT => {
                 wrong(&format!("one of {} bytes", s.len()))
             }
@@ -202,6 +234,7 @@ impl Kind {
             Self::Number(max) => format!("a whole number from 0 to {max}"),
             Self::Object(_) => "an object".into(),
             Self::Json => "an object or array".into(),
+            Self::Data(max) => format!("at most {max} bytes in base64"),
             Self::Absent => "false or nothing (there is no such thing here)".into(),
         }
     }
@@ -303,6 +336,22 @@ mod tests {
             assert_eq!(error.message, message, "{params}");
             assert_eq!(error.code, crate::message::code::INVALID_PARAMS);
         }
+    }
+
+    #[test]
+    fn bytes_are_taken_in_any_base64_and_no_more_than_allowed() {
+        let bytes = [0xFB, 0xFF, 0xFE, 0x01];
+        for text in ["-__-AQ==", "+//+AQ==", "-__-AQ"] {
+            assert_eq!(decode(text).expect(text), bytes);
+        }
+        assert_eq!(encode(&bytes), "-__-AQ==");
+        for (text, came) in [("AAAAAAAA", "6 bytes"), ("?", "another text")] {
+            let error = Kind::Data(4).check(json!(text), "d").expect_err("wrong");
+            let wanted = format!("d: at most 4 bytes in base64 wanted, {came} came");
+            assert_eq!(error, wanted);
+        }
+        assert!(Kind::Data(4).check(json!(""), "d").is_ok());
+        assert!(Kind::Data(4).check(json!(7), "d").is_err());
     }
 
     #[test]

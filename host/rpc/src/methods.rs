@@ -1,146 +1,13 @@
 //! Every method there is. The daemon dispatches by this table, and `sluicectl` makes its subcommands from it.
 
+mod params;
+#[cfg(test)]
+mod tests;
+
 use crate::method::{Kind, Method, Param, Spdk};
-
-const U16: Kind = Kind::Number(u16::MAX as u64);
-const U32: Kind = Kind::Number(u32::MAX as u64);
-const U64: Kind = Kind::Number(u64::MAX);
-
-const fn need(name: &'static str, kind: Kind, about: &'static str) -> Param {
-    Param {
-        name,
-        kind,
-        required: true,
-        about,
-    }
-}
-
-const fn opt(name: &'static str, kind: Kind, about: &'static str) -> Param {
-    Param {
-        name,
-        kind,
-        required: false,
-        about,
-    }
-}
-
-/// What SPDK's clients send switched off.
-const fn absent(name: &'static str) -> Param {
-    opt(name, Kind::Absent, "Not there")
-}
-
-const NQN: Param = need("nqn", Kind::Text, "NQN of the subsystem");
-const TARGET: Param = opt(
-    "tgt_name",
-    Kind::Text,
-    "Name of the target; there is one, `nvmf_tgt`",
-);
-const NAME: Param = opt("name", Kind::Text, "This one only");
-
-const ADDRESS: &[Param] = &[
-    need("trtype", Kind::Text, "`TCP` or `RDMA`"),
-    opt("adrfam", Kind::Text, "`IPv4` (taken if left out) or `IPv6`"),
-    need(
-        "traddr",
-        Kind::Text,
-        "IP address of one of the card's ports",
-    ),
-    opt(
-        "trsvcid",
-        Kind::Text,
-        "Port number; that of the card's port if left out",
-    ),
-];
-
-const NAMESPACE: &[Param] = &[
-    need(
-        "bdev_name",
-        Kind::Text,
-        "Block device, such as `ssd0n1`: namespace 1 of SSD `ssd0`",
-    ),
-    opt(
-        "nsid",
-        Kind::Number(1024),
-        "NSID towards hosts; the lowest free one if left out or 0",
-    ),
-    opt("nguid", Kind::Text, "NGUID, 32 hexadecimal digits"),
-    opt("eui64", Kind::Text, "EUI-64, 16 hexadecimal digits"),
-    opt("uuid", Kind::Text, "UUID"),
-    opt("anagrpid", Kind::Number(65_535), "ANA group"),
-    opt(
-        "first_block",
-        Kind::Number(i64::MAX as u64),
-        "First block on the SSD (not in SPDK)",
-    ),
-    opt(
-        "num_blocks",
-        Kind::Number(i64::MAX as u64),
-        "Blocks; all from the first on if left out (not in SPDK)",
-    ),
-    opt("read_only", Kind::Bool, "Refuse writes (not in SPDK)"),
-    absent("no_auto_visible"),
-    absent("hide_metadata"),
-];
-
-const PORT: &[Param] = &[
-    need("name", Kind::Text, "Name; a new one adds a port"),
-    need("mac", Kind::Text, "MAC address"),
-    opt(
-        "ipv4",
-        Kind::Text,
-        "IPv4 address and prefix length, such as 192.0.2.10/24",
-    ),
-    opt("ipv4_gateway", Kind::Text, "IPv4 gateway"),
-    opt("ipv6", Kind::Text, "IPv6 address and prefix length"),
-    opt("mtu", U16, "Largest IP packet in bytes; 1500 if left out"),
-    opt("vlan", U16, "VLAN; none if left out"),
-    opt("io_port", U16, "TCP port of subsystems; 4420 if left out"),
-    opt(
-        "discovery_port",
-        U16,
-        "TCP port of discovery; 8009 if left out",
-    ),
-    opt(
-        "rdma_port",
-        U16,
-        "Port of NVMe/RDMA; 4420 if left out, 0 for none",
-    ),
-];
-
-/// What SPDK has for tuning its buffers and threads. The card's are what they are.
-const TUNING: &str =
-    "Taken and without effect: the card's limits are fixed, nvmf_get_transports has them";
-
-const TRANSPORT: &[Param] = &[
-    need("trtype", Kind::Text, "`TCP` or `RDMA`"),
-    TARGET,
-    opt("max_queue_depth", U16, TUNING),
-    opt("max_io_qpairs_per_ctrlr", U16, TUNING),
-    opt("in_capsule_data_size", U32, TUNING),
-    opt("max_io_size", U32, TUNING),
-    opt("io_unit_size", U32, TUNING),
-    opt("max_aq_depth", U32, TUNING),
-    opt("num_shared_buffers", U32, TUNING),
-    opt("buf_cache_size", U32, TUNING),
-    opt("iobuf_small_cache_size", U32, TUNING),
-    opt("iobuf_large_cache_size", U32, TUNING),
-    opt("zcopy", Kind::Bool, TUNING),
-    opt("abort_timeout_sec", U32, TUNING),
-    opt("acceptor_poll_rate", U32, TUNING),
-    opt("num_cqe", U32, TUNING),
-    opt("max_srq_depth", U32, TUNING),
-    opt("no_srq", Kind::Bool, TUNING),
-    opt("acceptor_backlog", U32, TUNING),
-    opt("no_wr_batching", Kind::Bool, TUNING),
-    opt("c2h_success", Kind::Bool, TUNING),
-    opt("sock_priority", U32, TUNING),
-    opt("control_msg_num", U32, TUNING),
-    absent("dif_insert_or_strip"),
-    absent("disable_mappable_bar0"),
-    absent("disable_adaptive_irq"),
-    absent("disable_shadow_doorbells"),
-    absent("disable_command_passthru"),
-];
+use params::{
+    ADDRESS, NAME, NAMESPACE, NQN, PORT, TARGET, TRANSPORT, U16, U32, U64, absent, need, opt,
+};
 
 const SAME: Spdk = Spdk::Same;
 const OWN: Spdk = Spdk::Own;
@@ -160,6 +27,11 @@ const fn method(
         spdk,
     }
 }
+
+/// Largest firmware package that the daemon takes, bytes: more than a slot of the flash holds.
+pub const MAX_PACKAGE: usize = 2 << 20;
+/// Largest piece of one in a call, bytes.
+pub const MAX_PIECE: usize = 128 << 10;
 
 /// The table, in the order of the documentation.
 pub const METHODS: &[Method] = &[
@@ -409,10 +281,30 @@ pub const METHODS: &[Method] = &[
     ),
     method(
         "nvmf_get_stats",
-        Spdk::Differs("a poll group is a data core; some counters are not told apart"),
+        Spdk::Differs(
+            "a poll group is a data core; admin queues are counted among I/O queues; a device of RDMA has other counters",
+        ),
         "Gives what every data core has counted.",
         "a list of poll groups",
         &[TARGET],
+    ),
+    method(
+        "nvmf_subsystem_get_controllers",
+        Spdk::Differs(
+            "num_io_qpairs does not count the admin queue; has transport and keep_alive_ms besides",
+        ),
+        "Lists the controllers of a subsystem: one for each association of a host.",
+        "a list of controllers",
+        &[NQN, TARGET],
+    ),
+    method(
+        "nvmf_subsystem_get_qpairs",
+        Spdk::Differs(
+            "without the host's address; listen_address has the first address of the port; every queue is enabled",
+        ),
+        "Lists the queues of a subsystem's controllers.",
+        "a list of queue pairs",
+        &[NQN, TARGET],
     ),
     method(
         "nvmf_discovery_get_referrals",
@@ -469,6 +361,62 @@ pub const METHODS: &[Method] = &[
         "Reads an SSD's health log.",
         "the SMART log",
         &[need("name", Kind::Text, "SSD")],
+    ),
+    method(
+        "bdev_nvme_send_cmd",
+        Spdk::Differs(
+            "admin commands only, without metadata; one that would break the data path is refused unless forced; timeout_ms has no effect",
+        ),
+        "Sends an admin command to an SSD as it is.",
+        "completion and data, in base64",
+        &[
+            need("name", Kind::Text, "SSD"),
+            need("cmd_type", Kind::Text, "`admin`"),
+            need(
+                "data_direction",
+                Kind::Text,
+                "`c2h`, from the SSD, or `h2c`, to it",
+            ),
+            need("cmdbuf", Kind::Data(64), "The command's 64 bytes"),
+            opt("data", Kind::Data(65_536), "Data for the SSD"),
+            opt("metadata", Kind::Data(0), "There is none"),
+            opt("data_len", Kind::Number(65_536), "Bytes wanted of the SSD"),
+            opt("metadata_len", Kind::Number(0), "0"),
+            opt(
+                "timeout_ms",
+                U32,
+                "Taken and without effect: it is 10 seconds",
+            ),
+            opt(
+                "force",
+                Kind::Bool,
+                "Send also what would break the data path (not in SPDK)",
+            ),
+        ],
+    ),
+    method(
+        "bdev_nvme_apply_firmware",
+        Spdk::Differs("does not reset the SSD; says what has to be done for the firmware to run"),
+        "Gives an SSD new firmware. Others and other calls go on meanwhile.",
+        "what became of it, in words",
+        &[
+            need(
+                "filename",
+                Kind::Text,
+                "File, as the daemon sees it; /home, /root and /tmp are hidden from it by its unit",
+            ),
+            need("bdev_name", Kind::Text, "A block device of the SSD"),
+        ],
+    ),
+    method(
+        "bdev_nvme_reset_controller",
+        Spdk::Differs("there is one controller for each name, so cntlid is 0"),
+        "Resets an SSD: commands in flight fail, and hosts try them again.",
+        "true",
+        &[
+            need("name", Kind::Text, "SSD"),
+            opt("cntlid", Kind::Number(0), "0"),
+        ],
     ),
     method(
         "bdev_get_bdevs",
@@ -562,6 +510,107 @@ pub const METHODS: &[Method] = &[
         &[need("name", Kind::Text, "SSD")],
     ),
     method(
+        "sluice_get_ssd",
+        OWN,
+        "Gives an SSD's firmware slots, its error log and its health with every field.",
+        "an object",
+        &[need("name", Kind::Text, "SSD")],
+    ),
+    method(
+        "sluice_format_bdev",
+        OWN,
+        "Formats a namespace of an SSD that no subsystem uses: all its data are gone.",
+        "true",
+        &[
+            need("bdev_name", Kind::Text, "Block device"),
+            opt(
+                "block_size",
+                Kind::Number(4096),
+                "Bytes of a block, 512 or 4096; as it is if left out",
+            ),
+            opt(
+                "erase",
+                Kind::Text,
+                "`none` (taken if left out), `user` or `crypto`",
+            ),
+        ],
+    ),
+    method(
+        "sluice_flash_get_state",
+        OWN,
+        "Says what is in the card's flash, what runs, and how far a download is.",
+        "an object",
+        &[],
+    ),
+    method(
+        "sluice_flash_upload",
+        OWN,
+        "Brings a piece of a firmware package to the daemon, which keeps it for sluice_flash_download.",
+        "how many bytes of it the daemon has",
+        &[
+            need(
+                "offset",
+                Kind::Number(MAX_PACKAGE as u64),
+                "Where in the package; 0 begins a new one",
+            ),
+            need("data", Kind::Data(MAX_PIECE), "The piece"),
+        ],
+    ),
+    method(
+        "sluice_flash_download",
+        OWN,
+        "Begins to write the package into the slot that does not run; sluice_flash_get_state says how far it is.",
+        "true",
+        &[],
+    ),
+    method(
+        "sluice_flash_activate",
+        OWN,
+        "Has the verified package tried at the next start of the card, or starts the card anew now: hosts connect again.",
+        "true",
+        &[need(
+            "when",
+            Kind::Text,
+            "`now` or `reset`, at the next start",
+        )],
+    ),
+    method(
+        "sluice_flash_confirm",
+        OWN,
+        "Says that the running firmware is well, if it is, and is started from now on. Burns its security version.",
+        "true",
+        &[],
+    ),
+    method(
+        "sluice_flash_roll_back",
+        OWN,
+        "Goes back to what ran before, or takes an activation back.",
+        "true",
+        &[need(
+            "when",
+            Kind::Text,
+            "`now` or `reset`, at the next start",
+        )],
+    ),
+    method(
+        "sluice_flash_rotate_key",
+        OWN,
+        "Gives the card a new signing key.",
+        "true",
+        &[need(
+            "certificate",
+            Kind::Data(4096),
+            "Its certificate, as `cargo xtask image --certify` makes it",
+        )],
+    ),
+    method(
+        "sluice_stop",
+        OWN,
+        "Takes card and SSDs down in order, and ends the daemon.",
+        "true",
+        &[],
+    ),
+    method(
         "sluice_export_nvmet",
         OWN,
         "Gives the configuration in the form of nvmetcli.",
@@ -588,89 +637,4 @@ pub const METHODS: &[Method] = &[
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|m| m.name == name)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_say_whose_they_are() {
-        let mut seen = HashSet::new();
-        for m in METHODS {
-            assert!(seen.insert(m.name), "{} twice", m.name);
-            assert_eq!(
-                m.name.starts_with("sluice_"),
-                m.spdk == Spdk::Own,
-                "{}",
-                m.name
-            );
-        }
-    }
-
-    /// The parameters that SPDK's `rpc.py` sends when no more is asked for (python/spdk/cli, version 26.01).
-    #[test]
-    fn what_spdks_own_client_sends_switched_off_is_taken_and_switched_on_refused() {
-        for (method, params) in [
-            (
-                "nvmf_create_transport",
-                json!({"trtype": "TCP", "zcopy": false, "no_srq": false, "c2h_success": true, "dif_insert_or_strip": false,
-                    "no_wr_batching": false, "disable_mappable_bar0": false, "disable_adaptive_irq": false,
-                    "disable_shadow_doorbells": false, "disable_command_passthru": false}),
-            ),
-            (
-                "nvmf_create_subsystem",
-                json!({"nqn": "nqn.2026-01.x:a", "allow_any_host": false, "ana_reporting": false, "passthrough": false,
-                    "enable_nssr": false}),
-            ),
-            (
-                "nvmf_subsystem_add_listener",
-                json!({"nqn": "nqn.2026-01.x:a", "secure_channel": false,
-                    "listen_address": {"trtype": "tcp", "traddr": "192.0.2.1", "trsvcid": "4420"}}),
-            ),
-            (
-                "nvmf_subsystem_add_ns",
-                json!({"nqn": "nqn.2026-01.x:a",
-                    "namespace": {"bdev_name": "b", "no_auto_visible": false, "hide_metadata": false}}),
-            ),
-            (
-                "bdev_nvme_attach_controller",
-                json!({"name": "n", "trtype": "PCIe", "traddr": "0000:01:00.0", "prchk_reftag": false, "prchk_guard": false,
-                    "hdgst": false, "ddgst": false, "allow_unrecognized_csi": false, "multipath_opts": {}}),
-            ),
-        ] {
-            let found = find(method).expect("a method");
-            if let Err(e) = found.check(Some(params)) {
-                panic!("{method}: {e}");
-            }
-        }
-        let params = json!({"nqn": "nqn.2026-01.x:a", "enable_nssr": true});
-        let error = find("nvmf_create_subsystem")
-            .expect("a method")
-            .check(Some(params));
-        let error = error.expect_err("not there").message;
-        assert_eq!(
-            error,
-            "enable_nssr: false or nothing (there is no such thing here) wanted, true came"
-        );
-    }
-
-    #[test]
-    fn flattened_parameters_of_a_method_have_different_names() {
-        for m in METHODS {
-            let mut seen = HashSet::new();
-            for p in m.params {
-                match p.kind {
-                    Kind::Object(members) => {
-                        members.iter().for_each(|p| assert!(seen.insert(p.name)))
-                    }
-                    _ => assert!(seen.insert(p.name), "{}: {}", m.name, p.name),
-                }
-            }
-        }
-    }
 }

@@ -19,6 +19,9 @@ use crate::wire::{HEADER, Header};
 pub const MAX_MESSAGE: usize = MAX_DATA as usize + HEADER + 64;
 /// Bytes that wait for somebody who does not read, beyond which he is given up.
 pub const MAX_BACKLOG: usize = 16 << 20;
+/// Most data in a message that has to be in the socket whole or not at all: the kernel takes and gives up to 32 KiB of a stream
+/// socket in one piece, so that a process killed at any moment leaves no half of a message behind.
+pub const MAX_WHOLE: u32 = 16 << 10;
 /// Read at once, so that memory is taken as data come and not as a header claims.
 const CHUNK: usize = 64 << 10;
 
@@ -62,6 +65,20 @@ pub enum FrameError {
     Io(#[from] io::Error),
 }
 
+/// What [`Receiver::peek`] saw.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Peeked {
+    /// Nothing yet.
+    Nothing,
+    /// The beginning of a message.
+    Part {
+        /// Bytes of it that are there.
+        got: usize,
+    },
+    /// All of one, header first.
+    Whole(Vec<u8>),
+}
+
 /// Takes messages from a socket, piece by piece.
 #[derive(Debug)]
 pub struct Receiver {
@@ -88,6 +105,64 @@ impl Receiver {
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.got > 0
+    }
+
+    /// The next message, which stays in the socket until [`Receiver::take`]. For sides that send no more than [`MAX_WHOLE`] bytes of
+    /// data at once. Never waits.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn peek(socket: impl AsFd) -> Result<Peeked, FrameError> {
+        let mut bytes = vec![0; HEADER + 64 + MAX_WHOLE as usize];
+        let most = bytes.len();
+        // Without room for descriptors: they stay with the message.
+        let mut control = RecvAncillaryBuffer::default();
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let got = loop {
+            let mut into = [IoSliceMut::new(&mut bytes)];
+            match recvmsg(socket.as_fd(), &mut into, &mut control, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Peeked::Nothing),
+                Err(Errno::CONNRESET) => return Err(FrameError::Closed),
+                Err(error) => return Err(io::Error::from(error).into()),
+                Ok(result) => break result.bytes,
+            }
+        };
+        if got == 0 {
+            return Err(FrameError::Closed);
+        }
+        let Ok((header, _)) = Header::read_from_prefix(&bytes[..got]) else {
+            return Ok(Peeked::Part { got });
+        };
+        let size = header.size.get() as usize;
+        if !(HEADER..=most).contains(&size) {
+            return Err(FrameError::Size {
+                size: header.size.get(),
+            });
+        }
+        if got < size {
+            return Ok(Peeked::Part { got });
+        }
+        bytes.truncate(size);
+        Ok(Peeked::Whole(bytes))
+    }
+
+    /// Takes the message of this many bytes that was [peeked](Self::peek) at, with its descriptors, in one go.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn take(socket: impl AsFd, size: usize) -> Result<Message, FrameError> {
+        let mut bytes = vec![0; size];
+        let mut receiver = Self::default();
+        let got = receiver.receive(socket.as_fd(), &mut bytes)?.unwrap_or(0);
+        let (true, Ok((header, payload))) = (got == size, Header::read_from_prefix(&bytes)) else {
+            return Err(FrameError::Torn { got });
+        };
+        Ok(Message {
+            header,
+            payload: payload.to_vec(),
+            fds: receiver.fds,
+        })
     }
 
     /// The next message, if all of it is there. Never waits.
@@ -308,6 +383,38 @@ mod tests {
             let got = received(&mut Receiver::default(), &b);
             assert!(matches!(got, Err(FrameError::Size { size: s }) if s == size));
         }
+    }
+
+    #[test]
+    fn a_message_that_was_peeked_at_is_still_there_and_is_taken_whole_with_its_descriptors() {
+        let (a, b) = UnixStream::pair().expect("a pair");
+        assert_eq!(Receiver::peek(&b).expect("open"), Peeked::Nothing);
+        let bytes = message(7, 9, 0, &[&[5; MAX_WHOLE as usize]]);
+        rustix::io::write(&a, &bytes[..20]).expect("sends");
+        let part = Peeked::Part { got: 20 };
+        assert_eq!(Receiver::peek(&b).expect("open"), part);
+        rustix::io::write(&a, &bytes[20..]).expect("sends");
+        let mut sender = Sender::default();
+        let more = message(8, 9, 0, &[&[6; 3]]);
+        sender.push(
+            more.clone(),
+            vec![a.as_fd().try_clone_to_owned().expect("one")],
+        );
+        assert!(sender.flush(&a).expect("there is room"));
+        for _ in 0..2 {
+            assert_eq!(
+                Receiver::peek(&b).expect("open"),
+                Peeked::Whole(bytes.clone())
+            );
+        }
+        let first = Receiver::take(&b, bytes.len()).expect("all of it is there");
+        assert_eq!((first.header.id.get(), first.fds.len()), (7, 0));
+        assert_eq!(Receiver::peek(&b).expect("open"), Peeked::Whole(more));
+        let second = Receiver::take(&b, HEADER + 3).expect("all of it is there");
+        assert_eq!((&second.payload[..], second.fds.len()), (&[6; 3][..], 1));
+        // The descriptor that came is another of the same end.
+        drop((a, second.fds));
+        assert!(matches!(Receiver::peek(&b), Err(FrameError::Closed)));
     }
 
     #[test]

@@ -198,9 +198,13 @@ impl Domain {
         addresses.collect()
     }
 
-    /// Gives up the devices of an earlier process that were not taken up: the kernel resets them.
+    /// Gives up the devices of an earlier process that were not taken up: they are reset, so that they write nothing more when
+    /// this returns. Closing them would do it too, but only when whoever keeps their descriptors has let go as well.
     pub fn forget_left(&self) {
         for (name, fd) in self.0.left.take() {
+            if let Err(error) = sys::device_reset(fd.as_fd()) {
+                log::warn!("{name}: not reset by hand: {error}");
+            }
             if let (Some(keeper), Name::Device { bars, .. }) = (&self.0.keeper, &name) {
                 keeper.forget(&name.to_string());
                 for bar in bars {

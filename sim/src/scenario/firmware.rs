@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sluice_driver::card;
-
-use super::flat;
+use sluice_driver::card::{self, flat};
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]

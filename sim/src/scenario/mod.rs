@@ -3,7 +3,6 @@
 pub mod bench;
 pub mod demo;
 pub mod firmware;
-mod flat;
 pub mod guest_ssd;
 pub mod host_driver;
 pub mod lab;

@@ -14,7 +14,7 @@ use sluice_daemon::server::{Group, Limits, Server, Socket};
 use sluice_daemon::service::{self, Handle};
 use sluice_daemon::state::Store;
 use sluice_device::Device;
-use sluice_driver::card::{Card, CardOptions};
+use sluice_driver::card::{Card, CardError, CardOptions};
 use sluice_rpc::client::{Client, ClientError};
 use sluice_rpc::message::RpcError;
 use sluice_sim::card::functional::FunctionalCard;
@@ -93,9 +93,19 @@ impl Bench {
 
     /// The same, with some SSDs that cannot be opened.
     pub fn try_start(folder: &Path, cores: u8, shut: u32) -> Result<Self, StartError> {
-        let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(FunctionalCard::new(
-            cores, 1,
-        )))));
+        Self::with_card(folder, FunctionalCard::new(cores, 1), shut, |device| {
+            Card::boot(device, None, CardOptions::default())
+        })
+    }
+
+    /// The same with this card, started so.
+    pub fn with_card(
+        folder: &Path,
+        card: FunctionalCard,
+        shut: u32,
+        boot: impl FnOnce(Box<dyn Device>) -> Result<Card<Box<dyn Device>>, CardError>,
+    ) -> Result<Self, StartError> {
+        let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(card))));
         let mut ssds = Vec::new();
         for mut config in demo_ssds(1) {
             config.latency = Latency {
@@ -108,8 +118,7 @@ impl Bench {
             world.borrow_mut().add_ssd(Box::new(ssd.clone()));
             ssds.push(ssd);
         }
-        let card =
-            Card::boot(card_device(&world), None, CardOptions::default()).expect("the card starts");
+        let card = boot(card_device(&world)).expect("the card starts");
         let store = Store::open(&folder.join("state.json"))?;
         let (handle, jobs) = service::queue(Duration::from_secs(60));
         let shut = Rc::new(Cell::new(shut));

@@ -9,7 +9,7 @@ use crate::bench::{Bench, NQN, folder, listener};
 /// A value of another type than wanted.
 fn wrong(kind: Kind) -> Value {
     match kind {
-        Kind::Text | Kind::Bool => json!(5),
+        Kind::Text | Kind::Bool | Kind::Data(_) => json!(5),
         Kind::Number(_) | Kind::Object(_) | Kind::Json => json!("x"),
         Kind::Absent => json!(true),
     }
@@ -19,6 +19,7 @@ fn wrong(kind: Kind) -> Value {
 fn plain(kind: Kind) -> Value {
     match kind {
         Kind::Text => json!("x"),
+        Kind::Data(_) => json!(""),
         Kind::Bool => json!(true),
         Kind::Absent => json!(false),
         Kind::Number(_) => json!(1),

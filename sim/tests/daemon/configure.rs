@@ -53,6 +53,31 @@ fn configured_by_calls_a_host_does_verified_io_and_counters_follow(over: Transpo
     let controller = connect(&mut bench, &mut from, over);
     bench.run(MS);
     assert_eq!(bench.notified("sluice_host_connected").len(), 1);
+    let who = bench.call("nvmf_subsystem_get_controllers", json!({ "nqn": NQN }));
+    let who = who.as_array().expect("a list").clone();
+    assert_eq!(who.len(), 1);
+    assert_eq!(who[0]["cntlid"], controller.cntlid);
+    assert_eq!(who[0]["num_io_qpairs"], controller.io.len());
+    let nqn = who[0]["hostnqn"].as_str().expect("a name");
+    assert!(nqn.starts_with("nqn."), "{who:?}");
+    let queues = bench.call("nvmf_subsystem_get_qpairs", json!({ "nqn": NQN }));
+    let queues = queues.as_array().expect("a list").clone();
+    assert_eq!(queues.len(), 1 + controller.io.len());
+    for (qid, queue) in queues.iter().enumerate() {
+        assert_eq!(
+            (&queue["qid"], &queue["hostnqn"]),
+            (&json!(qid), &json!(nqn))
+        );
+        let name = if over == Transport::Tcp {
+            "TCP"
+        } else {
+            "RDMA"
+        };
+        assert_eq!(
+            queue["listen_address"],
+            json!({ "trtype": name, "adrfam": "IPv4", "traddr": "10.0.0.2", "trsvcid": "4420" })
+        );
+    }
     let done = load(&mut bench, &mut from, &controller, 200);
     assert!(done >= 200);
     let sum = |bench: &mut Bench, kind: &str| -> u64 {

@@ -59,7 +59,7 @@ fn start(folder: &Path) -> Child {
 }
 
 /// What is configured, by name: one string for each thing.
-fn there(client: &mut Client) -> Vec<String> {
+pub fn there(client: &mut Client) -> Vec<String> {
     let mut all = Vec::new();
     for part in ["bdev", "nvmf"] {
         let calls = client
@@ -71,7 +71,7 @@ fn there(client: &mut Client) -> Vec<String> {
     all
 }
 
-fn key(call: &Value) -> String {
+pub fn key(call: &Value) -> String {
     let p = &call["params"];
     format!(
         "{} {} {} {} {}",
@@ -80,7 +80,7 @@ fn key(call: &Value) -> String {
 }
 
 /// A random change: the call, and what it adds or takes away.
-fn change(random: &mut ChaCha8Rng, now: &[String]) -> (Value, String, bool) {
+pub fn change(random: &mut ChaCha8Rng, now: &[String]) -> (Value, String, bool) {
     let mut pick = |n: u32| random.next_u32() % n;
     let nqn = format!("nqn.2026-01.org.example:s{}", pick(4));
     let host = format!("nqn.2026-01.org.example:h{}", pick(4));
@@ -115,7 +115,7 @@ fn change(random: &mut ChaCha8Rng, now: &[String]) -> (Value, String, bool) {
 }
 
 /// A model of what a change does.
-fn apply(now: &[String], what: &str, adds: bool) -> Vec<String> {
+pub fn apply(now: &[String], what: &str, adds: bool) -> Vec<String> {
     let mut next = now.to_vec();
     if adds {
         next.push(what.into());

@@ -8,6 +8,7 @@ The daemon has at least one port with an IPv4 address, and an SSD with a namespa
 that is added is removed again.
 """
 
+import base64
 import json
 import socket
 import sys
@@ -160,6 +161,7 @@ def devices(c):
         ]
         texts = ["model_number", "serial_number", "firmware_revision", "traddr"]
         has("health", health, {**{n: int for n in numbers}, **{t: str for t in texts}})
+    administration(c, controllers[0]["name"])
     # An SSD elsewhere, a name that is taken, and an SSD that is in use or unknown.
     switched_off = {"prchk_reftag": False, "prchk_guard": False, "hdgst": False, "ddgst": False}
     where = {"trtype": "tcp", "traddr": "192.0.2.9", "name": "far", **switched_off}
@@ -170,6 +172,41 @@ def devices(c):
     free = [b["name"] for b in bdevs if not b["claimed"]]
     assert free, f"a block device that is free is wanted: {bdevs}"
     return free[0]
+
+
+def administration(c, name):
+    """Commands in SPDK's form: Identify Controller, and one that would break what the SSD is for."""
+
+    def command(opcode, cdw10):
+        sqe = bytearray(64)
+        sqe[0] = opcode
+        sqe[40:44] = cdw10.to_bytes(4, "little")
+        return base64.urlsafe_b64encode(bytes(sqe)).decode()
+
+    identify = {
+        "name": name,
+        "cmd_type": "admin",
+        "data_direction": "c2h",
+        "cmdbuf": command(0x06, 1),
+        "data_len": 4096,
+        "timeout_ms": 1000,
+    }
+    answer = c.call("bdev_nvme_send_cmd", identify)
+    has("send_cmd", answer, {"cpl": str, "data": str})
+    completion = base64.urlsafe_b64decode(answer["cpl"])
+    assert len(completion) == 16 and completion[14:] in (b"\0\0", b"\1\0"), completion
+    data = base64.urlsafe_b64decode(answer["data"])
+    serial = c.call("bdev_nvme_get_controller_health_info", {"name": name})["serial_number"]
+    assert data[4:24].decode().strip() == serial, f"{serial} wanted: {data[4:24]}"
+    c.refused("bdev_nvme_send_cmd", {**identify, "cmd_type": "io"}, -32602)
+    c.refused("bdev_nvme_send_cmd", {**identify, "cmdbuf": "AAAA"}, -32602)
+    c.refused("bdev_nvme_send_cmd", {**identify, "cmdbuf": "no base64!"}, -32602)
+    c.refused("bdev_nvme_send_cmd", {**identify, "name": "Nvme9"}, -19)
+    c.refused("bdev_nvme_send_cmd", {**identify, "cmdbuf": command(0x04, 1), "data_len": 0}, -22)
+    where = {"filename": "/nonexistent/firmware", "bdev_name": name + "n1"}
+    c.refused("bdev_nvme_apply_firmware", where, -32602)
+    assert c.call("bdev_nvme_reset_controller", {"name": name}) is True
+    c.refused("bdev_nvme_reset_controller", {"name": "Nvme9"}, -19)
 
 
 def transports(c):
@@ -265,7 +302,15 @@ def subsystem(c, bdev, address):
     has("stats", stats, {"poll_groups": list})
     assert stats["poll_groups"], stats
     for group in stats["poll_groups"]:
-        has("stats.poll_groups", group, {"name": str, "transports": list})
+        counters = ["admin_qpairs", "io_qpairs", "current_admin_qpairs", "current_io_qpairs", "pending_bdev_io", "completed_nvme_io"]
+        has("stats.poll_groups", group, {"name": str, "transports": list, **{n: int for n in counters}})
+        for transport in group["transports"]:
+            has("stats.transports", transport, {"trtype": str})
+    # Nobody is connected.
+    assert c.call("nvmf_subsystem_get_controllers", {"nqn": NQN}) == []
+    assert c.call("nvmf_subsystem_get_qpairs", {"nqn": NQN, "tgt_name": "nvmf_tgt"}) == []
+    c.refused("nvmf_subsystem_get_controllers", {"nqn": NQN + "-other"}, -32602)
+    c.refused("nvmf_subsystem_get_qpairs", {"nqn": NQN + "-other"}, -32602)
 
     assert c.call("nvmf_subsystem_allow_any_host", {"nqn": NQN, "allow_any_host": False}) is True
     assert c.call("nvmf_subsystem_remove_host", {"nqn": NQN, "host": HOST}) is True

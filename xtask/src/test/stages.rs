@@ -122,6 +122,9 @@ pub fn workspace_tests(long: bool) -> Result<Outcome> {
         (false, true) => drop(cargo.args(["--", "--show-output", "--include-ignored"])),
         (false, false) => drop(cargo.args(["--", "--show-output"])),
     }
+    if long {
+        cargo.env("SLUICE_KILLS", "1000");
+    }
     cargo
         .env("SLUICE_FIRMWARE", image::build()?)
         .env("SLUICE_PCAP_DIR", test_captures())

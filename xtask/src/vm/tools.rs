@@ -21,7 +21,14 @@ pub fn ensure() -> Result<PathBuf> {
     let mut cargo = process::command("cargo");
     cargo
         .args(["build", "--release", "--locked", "--quiet"])
-        .args(["-p", "sluice-daemon", "-p", "sluice-ctl", "-p", "sluice-vfio"])
+        .args([
+            "-p",
+            "sluice-daemon",
+            "-p",
+            "sluice-ctl",
+            "-p",
+            "sluice-vfio",
+        ])
         .args(["--bins", "--example", "second-opinion"])
         // Named, so that the flags below are not those of build scripts and macros.
         .args(["--target", HOST, "--target-dir"])

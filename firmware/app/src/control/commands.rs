@@ -110,6 +110,10 @@ impl ControlCore {
                 let held = self.target.host_held(index, arg);
                 self.give(held, hal);
             }
+            Opcode::ControllerGet => {
+                let held = self.target.controller_held(index, arg);
+                self.give(held, hal);
+            }
             Opcode::Counters => self.counters(index, hal),
             Opcode::NextEvent if self.port.next_event.is_some() => self.finish(Status::InUse, 0, 0),
             Opcode::NextEvent => self.port.next_event = Some(command.cid.get()),

@@ -254,5 +254,27 @@ fn what_was_configured_is_told_back() {
     for index in [2, 7, 8, 255, u32::MAX] {
         assert!(target.subsystem_held(index).is_err() && target.host_held(index, 0).is_err());
         assert!(target.namespace_held(index, 1).is_err());
+        // 255 stands for discovery inside.
+        assert!(target.controller_held(index, 0).is_err());
     }
+}
+
+#[test]
+fn controllers_are_told_of_by_subsystem_in_the_order_of_their_numbers() {
+    use sluice_wire::mgmt::transports;
+    let mut rig = Rig::new();
+    assert!(rig.target.controller_held(0, 0).is_err(), "nobody came");
+    let mut ids = [(); 3].map(|()| rig.controller().1);
+    ids.sort_unstable();
+    let mut seen = Vec::new();
+    let mut from = 0;
+    while let Ok(state) = rig.target.controller_held(0, from) {
+        from = u32::from(state.cntlid.get()) + 1;
+        assert_eq!(state.host_nqn, nqn_field(HOST_A));
+        assert_eq!(u32::from(state.transport), transports::TCP);
+        assert_eq!(state.queues.get() & 1, 1, "its admin queue");
+        seen.push(state.cntlid.get());
+    }
+    assert_eq!(seen, ids);
+    assert!(rig.target.controller_held(1, 0).is_err());
 }

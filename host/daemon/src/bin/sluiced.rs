@@ -9,14 +9,11 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use sluice_daemon::backend::{Address, Backends, BuiltIn};
 use sluice_daemon::metrics::http::MetricsServer;
-use sluice_daemon::owner::{LogReader, Owner};
 use sluice_daemon::server::{Limits, Server, Socket, lock};
 use sluice_daemon::settings::{DEFAULT, Settings};
 use sluice_daemon::state::Store;
-use sluice_daemon::{VERSION, logger, service};
-use sluice_driver::card::{Card, CardOptions};
+use sluice_daemon::{VERSION, logger, service, takeover};
 use sluice_driver::config::Config;
 
 /// Daemon of the Sluice NVMe-over-Fabrics card: owns the card and its SSDs, and takes commands over a UNIX socket (sluicectl).
@@ -56,19 +53,14 @@ fn run(options: &Options) -> Result<()> {
     let _state_lock = lock(&settings.state)?;
     let store = Store::open(&settings.state)?;
     let socket = Socket::bind(&settings.socket, &settings.group())?;
-    let ending = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, ending.clone()).context("handling signals")?;
+    let (ending, interrupted) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    for (signal, flag) in [(SIGTERM, &ending), (SIGINT, &interrupted)] {
+        signal_hook::flag::register(signal, Arc::clone(flag)).context("handling signals")?;
     }
-    let mut backends = BuiltIn::default();
-    let address = Address::parse(&settings.card);
-    let device = backends
-        .open("the card", Some(&address))
-        .map_err(|e| anyhow::anyhow!("card {address}: {e}"))?;
-    let card = Card::boot(device, None, CardOptions::default())?;
+    let keeper = takeover::keeper(&settings);
+    let backends = takeover::backends(keeper.as_ref()).context("descriptors from systemd")?;
     let (handle, jobs) = service::queue(service::LIMIT);
-    let log = LogReader::new(settings.firmware.as_deref());
-    let mut owner = Owner::start(card, backends, store, first, (&handle, jobs), log)?;
+    let mut owner = takeover::own(&settings, backends, store, first, (&handle, jobs))?;
     let _metrics = settings.metrics_address().map(|at| {
         MetricsServer::start(at, handle.clone()).with_context(|| format!("metrics at {at}"))
     });
@@ -77,15 +69,21 @@ fn run(options: &Options) -> Result<()> {
     log::info!("sluiced {VERSION} serves {}", settings.socket.display());
     sd_notify::notify(&[NotifyState::Ready]).context("telling systemd")?;
     owner.run(
-        || ending.load(Ordering::Acquire),
+        || ending.load(Ordering::Acquire) || interrupted.load(Ordering::Acquire),
         || {
             // As long as the owner gets round to it, all is well.
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         },
     );
-    log::info!("stopping");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     drop(server);
-    owner.stop()?;
+    // Whoever sits at the keyboard sees all of it stop; systemd starts it again, or has asked for the stop before (ExecStop).
+    if keeper.is_some() && !interrupted.load(Ordering::Acquire) && !owner.must_stop() {
+        log::info!("ending; card and SSDs go on");
+        owner.leave();
+    } else {
+        log::info!("stopping card and SSDs");
+        owner.stop()?;
+    }
     Ok(())
 }

@@ -279,7 +279,7 @@ impl<B: Backends> Owner<B> {
     }
 
     /// Index of an SSD.
-    fn controller(&self, name: &str) -> Result<usize, RpcError> {
+    pub(super) fn controller(&self, name: &str) -> Result<usize, RpcError> {
         self.known(name)?;
         self.rig.ssd_index(name).map_err(|_| {
             RpcError::new(

@@ -248,15 +248,29 @@ impl<B: Backends> Owner<B> {
         for core in 1..cores {
             let c = self.rig.card().counters(core).map_err(card_error)?;
             let done = c.reads.get() + c.writes.get() + c.other_io.get();
-            let transports: Vec<_> = self
-                .transports
-                .iter()
-                .map(|t| json!({ "trtype": t }))
-                .collect();
+            let transport = |name: &String| match name.as_str() {
+                "RDMA" => json!({
+                    "trtype": name,
+                    "pending_data_buffer": c.rdma_not_ready.get(),
+                    "devices": [{
+                        "name": "sluice",
+                        "requests": c.rdma_messages.get(),
+                        "resent": c.rdma_resent.get(),
+                        "timeouts": c.rdma_timeouts.get(),
+                        "failed": c.rdma_failed.get(),
+                    }],
+                }),
+                _ => json!({ "trtype": name }),
+            };
+            let transports: Vec<_> = self.transports.iter().map(transport).collect();
             groups.push(json!({
                 "name": format!("sluice_core_{core:03}"),
+                // A core does not tell admin queues from others.
+                "admin_qpairs": 0,
                 "io_qpairs": c.accepted.get(),
+                "current_admin_qpairs": 0,
                 "current_io_qpairs": c.connections.get(),
+                "pending_bdev_io": c.waits.get(),
                 "completed_nvme_io": done,
                 "transports": transports,
             }));
@@ -488,11 +502,11 @@ fn per_transport<'a>(
     all
 }
 
-fn address(name: &str, family: &str, ip: &str, service: u16) -> Value {
+pub(super) fn address(name: &str, family: &str, ip: &str, service: u16) -> Value {
     json!({ "trtype": name, "adrfam": family, "traddr": ip, "trsvcid": service.to_string() })
 }
 
-fn ips(port: &Port) -> Vec<(&'static str, String)> {
+pub(super) fn ips(port: &Port) -> Vec<(&'static str, String)> {
     let v4 = port
         .ipv4
         .map(|(a, _)| ("IPv4", Ipv4Addr::from(a).to_string()));
@@ -503,7 +517,7 @@ fn ips(port: &Port) -> Vec<(&'static str, String)> {
 }
 
 /// The port number of a transport.
-fn service(port: &Port, mask: u32) -> u16 {
+pub(super) fn service(port: &Port, mask: u32) -> u16 {
     if mask == transports::RDMA {
         port.rdma_port
     } else {

@@ -36,6 +36,61 @@ impl Absent {
     }
 }
 
+/// What of a state there is, when a running card is taken over.
+pub(super) struct TakenUp<D> {
+    /// SSDs by name: as they were left, or newly opened and reset.
+    pub devices: Vec<(String, D)>,
+    /// The configuration without what is absent.
+    pub config: raw::File,
+    pub absent: Absent,
+}
+
+/// Takes up every SSD of a configuration. One that cannot be had is absent, as it is when everything is started.
+pub(super) fn take_up<B: Backends>(backends: &mut B, mut config: raw::File) -> TakenUp<B::Device> {
+    let (mut devices, mut absent) = (Vec::new(), Absent::default());
+    for ssd in config.ssds.take().unwrap_or_default() {
+        let name = ssd.name.clone().unwrap_or_default();
+        let address = ssd.pci.as_deref().map(Address::parse);
+        let taken = match backends.take_up(&name, address.as_ref()) {
+            Ok(Some(device)) => Ok(device),
+            Ok(None) => backends.open(&name, address.as_ref()),
+            Err(reason) => {
+                log::warn!("SSD {name} is not taken over: {reason}");
+                backends.open(&name, address.as_ref())
+            }
+        };
+        match taken {
+            Ok(device) => {
+                devices.push((name, device));
+                config.ssds.get_or_insert_default().push(ssd);
+            }
+            Err(reason) => {
+                log::error!("SSD {name} is absent: {reason}");
+                absent.ssds.push(ssd);
+            }
+        }
+    }
+    config.ssds.get_or_insert_default();
+    config.ports.get_or_insert_default();
+    for subsystem in &mut config.subsystems {
+        let gone = |ns: &raw::Namespace| {
+            let mut ssds = absent.ssds.iter();
+            ssds.any(|s| s.name.as_deref() == Some(&ns.ssd))
+        };
+        let (missing, there): (Vec<_>, Vec<_>) = std::mem::take(&mut subsystem.namespaces)
+            .into_iter()
+            .partition(gone);
+        subsystem.namespaces = there;
+        let missing = missing.into_iter().map(|ns| (subsystem.nqn.clone(), ns));
+        absent.namespaces.extend(missing);
+    }
+    TakenUp {
+        devices,
+        config,
+        absent,
+    }
+}
+
 impl<B: Backends> Owner<B> {
     pub(super) fn restore(&mut self, state: State) -> Result<(), StartError> {
         let path = self.store.path().to_path_buf();

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use sluice_device::Device;
-use sluice_wire::mgmt::transports;
+use sluice_wire::mgmt::{ControllerState, transports};
 
 use super::{BringupError, Rig, Slot, Unit, wire};
 use crate::card::CardError;
@@ -563,6 +563,15 @@ impl<D: Device> Rig<D> {
     fn port(&self, name: &str) -> Change<usize> {
         let names: Vec<_> = self.config.ports.iter().map(|p| p.name.as_str()).collect();
         find(Kind::Port, name, &names)
+    }
+
+    /// Controllers of the hosts of a subsystem.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn controllers(&mut self, nqn: &str) -> Change<Vec<ControllerState>> {
+        let number = self.subsystems[self.subsystem(nqn)?];
+        Ok(self.card.controllers_held(number)?)
     }
 
     /// Index of the SSD of this name in the configuration.

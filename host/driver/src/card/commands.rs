@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_device::Device;
 use sluice_wire::mgmt::{
-    CardInfo, ControlCounters, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig, Opcode, PortConfig,
-    QueuePlace, SsdAttach, Status, SubsystemConfig, SubsystemState,
+    CardInfo, ControlCounters, ControllerState, Counters, MAX_DATA, NQN_SIZE, NamespaceConfig,
+    Opcode, PortConfig, QueuePlace, SsdAttach, Status, SubsystemConfig, SubsystemState,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -288,6 +288,22 @@ impl<D: Device> Card<D> {
             all.push(host);
         }
         Ok(all)
+    }
+
+    /// Controllers of its hosts, by CNTLID.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn controllers_held(&mut self, subsystem: u32) -> Result<Vec<ControllerState>, CardError> {
+        let mut all: Vec<ControllerState> = Vec::new();
+        loop {
+            let from = all.last().map_or(0, |c| u32::from(c.cntlid.get()) + 1);
+            let next = self.receive::<ControllerState>(Opcode::ControllerGet, subsystem, &[from]);
+            match held(next)? {
+                Some(state) if u32::from(state.cntlid.get()) >= from => all.push(state),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// What the control core has counted.

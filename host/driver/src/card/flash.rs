@@ -106,6 +106,16 @@ pub enum Progress {
     Verified,
 }
 
+/// A package on its way into the flash.
+#[derive(Debug)]
+pub struct Download {
+    package: Vec<u8>,
+    /// Bytes that are written.
+    offset: usize,
+    /// It was said that the verification comes.
+    told: bool,
+}
+
 /// A card that answers, core by core.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Health {
@@ -145,35 +155,64 @@ impl<D: Device> Card<D> {
         package: &[u8],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), CardError> {
+        let mut download = self.begin_flash(package.to_vec())?;
+        loop {
+            let step = self.continue_flash(&mut download)?;
+            progress(step);
+            if step == Progress::Verified {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins what [`Card::flash`] does, for whoever has other things to do in between. A download that was begun before is given
+    /// up.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_flash(&mut self, package: Vec<u8>) -> Result<Download, CardError> {
         let state = self.flash_state()?;
-        let name = || self.device.name().to_string();
-        let found = suits(package, &state.raw).map_err(|reason| CardError::Package {
-            name: name(),
+        suits(&package, &state.raw).map_err(|reason| CardError::Package {
+            name: self.device.name().to_string(),
             reason,
         })?;
         self.send(Opcode::FlashBegin, 0, &package[..HEADER_SIZE])?;
-        let mut offset = HEADER_SIZE;
-        while offset < package.len() {
+        Ok(Download {
+            package,
+            offset: HEADER_SIZE,
+            told: false,
+        })
+    }
+
+    /// The next piece of a download, or the verification once all is written. [`Progress::Verified`] is the last step.
+    ///
+    /// # Errors
+    /// [`CardError`]; the download cannot go on then.
+    pub fn continue_flash(&mut self, download: &mut Download) -> Result<Progress, CardError> {
+        let Download {
+            package,
+            offset,
+            told,
+        } = download;
+        if *offset < package.len() {
             // Up to the end of a sector: one erase for each piece.
-            let room = SECTOR as usize - offset % SECTOR as usize;
-            let piece = &package[offset..package.len().min(offset + room)];
+            let room = SECTOR as usize - *offset % SECTOR as usize;
+            let piece = &package[*offset..package.len().min(*offset + room)];
             let request = Request {
-                args: &[offset as u32],
+                args: &[*offset as u32],
                 send: piece,
                 ..Request::new(Opcode::FlashWrite, 0)
             };
             self.queue.execute(&self.device, &request)?;
-            offset += piece.len();
-            let done = offset as u32;
-            progress(Progress::Written {
-                done,
-                of: found.len,
-            });
+            *offset += piece.len();
+            let (done, of) = (*offset as u32, package.len() as u32);
+            return Ok(Progress::Written { done, of });
         }
-        progress(Progress::Verifying);
+        if !std::mem::replace(told, true) {
+            return Ok(Progress::Verifying);
+        }
         self.send(Opcode::FlashVerify, 0, &[])?;
-        progress(Progress::Verified);
-        Ok(())
+        Ok(Progress::Verified)
     }
 
     /// The verified package is tried at the next start.

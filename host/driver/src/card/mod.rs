@@ -5,6 +5,7 @@
 mod commands;
 mod error;
 pub mod flash;
+pub mod flat;
 mod load;
 mod log_ring;
 mod queue;
@@ -99,35 +100,40 @@ impl<D: Device> Card<D> {
         options: CardOptions,
         start: impl FnOnce(&D) -> Result<(), CardError>,
     ) -> Result<Self, CardError> {
-        identify(&device)?;
-        let bar = device.bar(0)?;
-        bar.write32(bar0::CTRL_OFFSET.into(), 0)?;
-        bar.write32(bar0::CTRL_OFFSET.into(), SOFT_RESET)?;
-        if options.interrupts {
-            device.irq().enable(2)?;
-        }
-        let queue = HostQueuePair::new(&device, options)?;
-        queue.write_registers(&device)?;
-        let packet_memory = device.bar(2)?.bus();
-        bar.write32(bar0::PM_BUS_LO_OFFSET.into(), packet_memory as u32)?;
-        bar.write32(bar0::PM_BUS_HI_OFFSET.into(), (packet_memory >> 32) as u32)?;
-        start(&device)?;
-        bar.write32(bar0::QUEUE_ENABLE_OFFSET.into(), 1)?;
+        let queue = set_up(&device, options, start)?;
         let mut card = Self {
             device,
             queue,
             info: Info::default(),
         };
-        card.info = card.identify()?;
+        card.greet()?;
+        Ok(card)
+    }
+
+    /// Resets the card and lets its boot program start the firmware that is in its flash, as [`Card::boot_from_flash`]. The card
+    /// must serve nobody: see `Rig::renew`.
+    ///
+    /// # Errors
+    /// As there. The card takes no commands then.
+    pub fn restart_from_flash(&mut self, options: CardOptions) -> Result<(), CardError> {
+        self.queue = set_up(&self.device, options, |device| {
+            flash::start(device, options.boot_timeout)?;
+            wait_ready(device, options.boot_timeout)
+        })?;
+        self.greet()
+    }
+
+    fn greet(&mut self) -> Result<(), CardError> {
+        self.info = self.identify()?;
         log::info!(
             "{}: firmware {} ready, {} cores, {} SSDs, {} controllers at most",
-            card.device.name(),
-            card.info.firmware,
-            card.info.cores,
-            card.info.max_ssds,
-            card.info.max_controllers,
+            self.device.name(),
+            self.info.firmware,
+            self.info.cores,
+            self.info.max_ssds,
+            self.info.max_controllers,
         );
-        Ok(card)
+        Ok(())
     }
 
     /// Takes over a card whose firmware runs and serves hosts: nothing is reset, and what an earlier driver had sent is waited
@@ -253,6 +259,29 @@ impl<D: Device> Card<D> {
         bar.write32(bar0::MTU_OFFSET.into(), mtu.into())?;
         Ok(())
     }
+}
+
+/// Resets a card, tells it where new queues are, and has it started.
+fn set_up<D: Device>(
+    device: &D,
+    options: CardOptions,
+    start: impl FnOnce(&D) -> Result<(), CardError>,
+) -> Result<HostQueuePair, CardError> {
+    identify(device)?;
+    let bar = device.bar(0)?;
+    bar.write32(bar0::CTRL_OFFSET.into(), 0)?;
+    bar.write32(bar0::CTRL_OFFSET.into(), SOFT_RESET)?;
+    if options.interrupts {
+        device.irq().enable(2)?;
+    }
+    let queue = HostQueuePair::new(device, options)?;
+    queue.write_registers(device)?;
+    let packet_memory = device.bar(2)?.bus();
+    bar.write32(bar0::PM_BUS_LO_OFFSET.into(), packet_memory as u32)?;
+    bar.write32(bar0::PM_BUS_HI_OFFSET.into(), (packet_memory >> 32) as u32)?;
+    start(device)?;
+    bar.write32(bar0::QUEUE_ENABLE_OFFSET.into(), 1)?;
+    Ok(queue)
 }
 
 fn identify<D: Device>(device: &D) -> Result<(), CardError> {

@@ -47,6 +47,39 @@ impl<D: Device> Ssd<D> {
         image: &[u8],
         mut progress: impl FnMut(usize),
     ) -> Result<(), SsdError> {
+        let mut done = 0;
+        while done < image.len().max(1) {
+            done = self.download_piece(image, done)?;
+            progress(done);
+        }
+        Ok(())
+    }
+
+    /// Brings the piece of an image that begins at `offset` (0, or what this has given before) to the SSD; where the next begins.
+    ///
+    /// # Errors
+    /// [`SsdError`].
+    pub fn download_piece(&mut self, image: &[u8], offset: usize) -> Result<usize, SsdError> {
+        let piece = self.piece(image)?;
+        let part = &image[offset.min(image.len())..image.len().min(offset + piece)];
+        let mut sqe = Sqe::new(AdminOpcode::FirmwareDownload as u8, 0, 0);
+        sqe.cdw10.set((part.len() / 4).saturating_sub(1) as u32);
+        sqe.cdw11.set((offset / 4) as u32);
+        let command = "Firmware Image Download";
+        let cqe = self.command(command, sqe, &Transfer::Send(part))?;
+        if !cqe.status().is_ok() {
+            let (name, status) = (self.device.name().into(), cqe.status());
+            return Err(SsdError::Command {
+                name,
+                command,
+                status,
+            });
+        }
+        Ok(offset + part.len())
+    }
+
+    /// Bytes of an image that go over at once, if it is one.
+    fn piece(&self, image: &[u8]) -> Result<usize, SsdError> {
         let name = || self.device.name().to_string();
         if self.info.oacs & CAN_UPDATE == 0 {
             let what = "firmware updates";
@@ -71,27 +104,10 @@ impl<D: Device> Ssd<D> {
         }
         let piece = MAX_DATA / grain * grain;
         // A transfer beyond MDTS would be refused.
-        let piece = match self.info.max_transfer as usize {
+        Ok(match self.info.max_transfer as usize {
             0 => piece,
             most => (most / grain * grain).clamp(grain, piece),
-        };
-        for (index, part) in image.chunks(piece).enumerate() {
-            let mut sqe = Sqe::new(AdminOpcode::FirmwareDownload as u8, 0, 0);
-            sqe.cdw10.set((part.len() / 4) as u32 - 1);
-            sqe.cdw11.set((index * piece / 4) as u32);
-            let command = "Firmware Image Download";
-            let cqe = self.command(command, sqe, &Transfer::Send(part))?;
-            if !cqe.status().is_ok() {
-                let (name, status) = (self.device.name().into(), cqe.status());
-                return Err(SsdError::Command {
-                    name,
-                    command,
-                    status,
-                });
-            }
-            progress(index * piece + part.len());
-        }
-        Ok(())
+        })
     }
 
     /// Commits: `slot` 1 to 7, or 0 for one of the SSD's choice.

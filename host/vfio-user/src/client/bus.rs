@@ -1,15 +1,18 @@
 //! What devices share: bus addresses, the memory at them, and the way from one device to another.
 
-use std::collections::BTreeMap;
+mod keeping;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluice_device::{Dma, DmaBuffer, DmaError};
+use sluice_device::{Dma, DmaBuffer, DmaError, Keeper};
 use zerocopy::IntoBytes;
 
 use super::RequestError;
-use super::connection::Connection;
+use super::connection::{Connection, Incoming};
+use super::kept::Name;
 use super::shared::{SharedBar, pieces};
 use crate::frame::{Message, take};
 use crate::memory::SharedFile;
@@ -23,9 +26,22 @@ const BARS_END: u64 = 0xFEC0_0000;
 /// Host memory lies from here on.
 const MEMORY: u64 = 1 << 32;
 
+/// Who keeps descriptors for a later process; asked by several threads.
+pub type SharedKeeper = Arc<dyn Keeper + Send + Sync>;
+
 /// The address space of the devices of one machine. Clones are the same bus.
-#[derive(Clone, Debug, Default)]
-pub struct Bus(Arc<Mutex<State>>);
+#[derive(Clone, Default)]
+pub struct Bus {
+    state: Arc<Mutex<State>>,
+    keeper: Option<SharedKeeper>,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kept = self.keeper.is_some();
+        (f.debug_struct("Bus").field("kept", &kept)).finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 struct State {
@@ -33,6 +49,8 @@ struct State {
     next_memory: u64,
     /// Buffers by bus address. Addresses are not used again, so a stale one is nobody else's.
     buffers: BTreeMap<u64, Arc<SharedFile>>,
+    /// Those of an earlier process that nobody has taken up.
+    unclaimed: BTreeSet<u64>,
     members: Vec<Arc<Member>>,
 }
 
@@ -42,6 +60,7 @@ impl Default for State {
             next_bar: BARS,
             next_memory: MEMORY,
             buffers: BTreeMap::new(),
+            unclaimed: BTreeSet::new(),
             members: Vec::new(),
         }
     }
@@ -78,7 +97,7 @@ impl Bus {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An address for a BAR of this size (a power of two); `None` when there is no room left.
@@ -93,7 +112,13 @@ impl Bus {
     }
 
     /// Puts a device on the bus: it is told what is there, the others are told of it.
-    pub(super) fn join(&self, member: &Arc<Member>) -> Result<(), RequestError> {
+    ///
+    /// One that an earlier process had open knows most of it, or all, and says so by refusing it.
+    pub(super) fn join(&self, member: &Arc<Member>, again: bool) -> Result<(), RequestError> {
+        let known = |done: Result<(), RequestError>| match done {
+            Err(RequestError::Refused { .. }) if again => Ok(()),
+            done => done,
+        };
         let mut state = self.state();
         let others = state.members.clone();
         let buffers = state.buffers.clone();
@@ -101,15 +126,16 @@ impl Bus {
         // The lock is not held over requests: what is asked of us meanwhile needs it.
         drop(state);
         for (address, file) in &buffers {
-            map(&member.connection, *address, file.len(), Some((file, 0)))?;
+            let mapped = map(&member.connection, *address, file.len(), Some((file, 0)));
+            known(mapped)?;
         }
         for bar in others.iter().flat_map(|other| &other.bars) {
-            map_bar(&member.connection, bar)?;
+            known(map_bar(&member.connection, bar))?;
         }
         for other in &others {
             for bar in &member.bars {
                 // Its own trouble; it will be found when it is used.
-                if let Err(error) = map_bar(&other.connection, bar) {
+                if let Err(error) = known(map_bar(&other.connection, bar)) {
                     log::warn!(
                         "{}: not told of {}: {error}",
                         other.connection.name(),
@@ -162,8 +188,9 @@ impl Bus {
     }
 
     /// Serves what a device's server asks for, until the connection ends. Runs in a thread of its own.
-    pub(super) fn serve(&self, connection: &Connection, requests: &Receiver<Message>) {
-        for request in requests {
+    pub(super) fn serve(&self, connection: &Connection, requests: &Receiver<Incoming>) {
+        for Incoming { message, slot } in requests {
+            let request = message;
             let reply = match self.answer(&request) {
                 Ok(parts) => {
                     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
@@ -176,6 +203,7 @@ impl Bus {
             if wanted && connection.reply(reply).is_err() {
                 return;
             }
+            connection.answered(slot);
         }
     }
 
@@ -245,6 +273,7 @@ impl Bus {
         members
             .iter()
             .for_each(|m| unmap(&m.connection, address, len));
+        self.forget(&Name::Memory { base: address, len });
     }
 }
 
@@ -417,6 +446,13 @@ impl Dma for Bus {
         state.buffers.insert(bus, file.clone());
         let members = state.members.clone();
         drop(state);
+        self.keep(
+            &Name::Memory {
+                base: bus,
+                len: size,
+            },
+            file.fd(),
+        );
         // From here on it is given back when it is dropped.
         let buffer = Buffer {
             owner: self.clone(),
@@ -433,6 +469,20 @@ impl Dma for Bus {
             }
         }
         Ok(Box::new(buffer))
+    }
+
+    fn reclaim(&self, bus: u64, len: usize) -> Result<Box<dyn DmaBuffer>, DmaError> {
+        let mut state = self.state();
+        let file = state.buffers.get(&bus).cloned();
+        match file.filter(|file| len as u64 <= file.len()) {
+            Some(file) if state.unclaimed.remove(&bus) => Ok(Box::new(Buffer {
+                owner: self.clone(),
+                file,
+                bus,
+                len,
+            })),
+            _ => Err(DmaError::NotKept { bus, len }),
+        }
     }
 }
 

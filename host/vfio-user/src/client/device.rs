@@ -1,12 +1,14 @@
 //! A device behind a socket: opening it, and the traits of `sluice-device`.
 
+mod takeover;
+
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,14 +17,18 @@ use sluice_device::{Bar, BarError, Clock, Device, Dma, Irq, IrqError, SystemCloc
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::bus::{BarPlace, Bus, Member, read_bar, read_region, write_bar};
-use super::connection::{Connection, MAX_INCOMING, wait};
+use super::connection::{Connection, Incoming, MAX_INCOMING, wait};
+use super::journal::Journal;
+use super::kept::{KeptBar, Name};
 use super::shared::SharedBar;
 use super::{OpenError, Options, RequestError};
 use crate::frame::take;
-use crate::version::{self, Capabilities, MINOR};
+use crate::version::{self, MINOR};
 use crate::wire::{
     Command, DeviceInfo, IrqInfo, IrqSet, RegionAccess, RegionInfo, device, irq, region,
 };
+
+pub use takeover::Left;
 
 /// Configuration space: command register.
 const COMMAND: u64 = 0x04;
@@ -45,6 +51,10 @@ pub struct VfioUserDevice {
     can_reset: bool,
     clock: SystemClock,
     threads: Vec<JoinHandle<()>>,
+    /// What the server asks, until somebody answers.
+    requests: Option<Receiver<Incoming>>,
+    /// Under which its socket and its journal outlive the process.
+    kept: Vec<Name>,
 }
 
 impl Bus {
@@ -54,32 +64,20 @@ impl Bus {
     /// [`OpenError`].
     pub fn open(&self, path: &Path, options: &Options) -> Result<VfioUserDevice, OpenError> {
         let io = |what| move |error| OpenError::Io { what, error };
-        let name = path
-            .file_stem()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
         let socket = connect(path, options.patience)?;
+        let journal = self.is_kept().then(Journal::create).transpose();
+        let journal = journal.map_err(io("a journal"))?;
         let connection =
-            Connection::new(&name, socket, options.timeout).map_err(io("an eventfd"))?;
-        let connection = Arc::new(connection);
-        let mut device = VfioUserDevice {
-            irq: UserIrq {
-                connection: connection.clone(),
-                vectors: 0,
-                armed: RefCell::default(),
-            },
-            name,
-            bus: self.clone(),
-            connection,
-            bars: Vec::new(),
-            can_reset: false,
-            clock: SystemClock::default(),
-            threads: Vec::new(),
-        };
-        device.start_threads().map_err(io("a thread"))?;
+            Connection::new(socket, options.timeout, journal).map_err(io("an eventfd"))?;
+        let mut device = VfioUserDevice::over(self, connection);
+        device.name = stem(path);
+        device.connection.set_name(&device.name);
+        device.start_receiver(Vec::new()).map_err(io("a thread"))?;
+        device.start_server().map_err(io("a thread"))?;
         device.negotiate(path)?;
-        device.inspect(path)?;
+        device.inspect(path, None)?;
+        // Before anything depends on it.
+        device.keep(path);
         let request = |error| OpenError::Request {
             path: path.to_path_buf(),
             error,
@@ -89,13 +87,16 @@ impl Bus {
         } else {
             device.enable().map_err(request)?;
         }
-        let member = Member {
-            connection: device.connection.clone(),
-            bars: device.bars.iter().map(|bar| bar.place.clone()).collect(),
-        };
-        self.join(&Arc::new(member)).map_err(request)?;
+        self.join(&Arc::new(device.member()), false)
+            .map_err(request)?;
         Ok(device)
     }
+}
+
+/// For messages: a socket's name without its folder.
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    stem.to_string_lossy().into_owned()
 }
 
 fn connect(path: &Path, patience: Duration) -> Result<UnixStream, OpenError> {
@@ -120,6 +121,33 @@ fn connect(path: &Path, patience: Duration) -> Result<UnixStream, OpenError> {
 }
 
 impl VfioUserDevice {
+    fn over(bus: &Bus, connection: Connection) -> Self {
+        let connection = Arc::new(connection);
+        Self {
+            irq: UserIrq {
+                connection: connection.clone(),
+                vectors: 0,
+                armed: RefCell::default(),
+            },
+            name: connection.name().into(),
+            bus: bus.clone(),
+            connection,
+            bars: Vec::new(),
+            can_reset: false,
+            clock: SystemClock::default(),
+            threads: Vec::new(),
+            requests: None,
+            kept: Vec::new(),
+        }
+    }
+
+    fn member(&self) -> Member {
+        Member {
+            connection: self.connection.clone(),
+            bars: self.bars.iter().map(|bar| bar.place.clone()).collect(),
+        }
+    }
+
     /// Why the device is gone, if it is.
     #[must_use]
     pub fn lost(&self) -> Option<String> {
@@ -131,9 +159,15 @@ impl VfioUserDevice {
     /// # Errors
     /// [`RequestError`].
     pub fn reset(&self) -> Result<(), RequestError> {
-        self.connection
-            .request("resetting the device", Command::Reset, &[], Vec::new())?;
+        self.stop()?;
         self.enable()
+    }
+
+    /// Resets the function: it does nothing more.
+    fn stop(&self) -> Result<(), RequestError> {
+        let what = "resetting the device";
+        let done = (self.connection).request(what, Command::Reset, &[], Vec::new());
+        done.map(drop)
     }
 
     #[cfg(test)]
@@ -184,22 +218,35 @@ impl VfioUserDevice {
         self.config_write(COMMAND, &command.to_le_bytes())
     }
 
-    fn start_threads(&mut self) -> io::Result<()> {
+    /// Takes what comes; `first` are requests that came before.
+    fn start_receiver(&mut self, first: Vec<Incoming>) -> io::Result<()> {
         let (incoming, requests) = sync_channel(MAX_INCOMING);
+        for request in first {
+            incoming.try_send(request).map_err(io::Error::other)?;
+        }
         let connection = self.connection.clone();
         let receive = move || connection.receive(&incoming);
+        self.requests = Some(requests);
+        self.start("from", receive)
+    }
+
+    /// Answers what the server asks.
+    fn start_server(&mut self) -> io::Result<()> {
+        let Some(requests) = self.requests.take() else {
+            return Ok(());
+        };
         let (bus, connection) = (self.bus.clone(), self.connection.clone());
-        let serve = move || bus.serve(&connection, &requests);
-        let builder = |what| std::thread::Builder::new().name(format!("{what} {}", self.name));
-        self.threads = vec![
-            builder("from").spawn(receive)?,
-            builder("for").spawn(serve)?,
-        ];
+        self.start("for", move || bus.serve(&connection, &requests))
+    }
+
+    fn start(&mut self, what: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name(format!("{what} {}", self.name));
+        self.threads.push(thread.spawn(run)?);
         Ok(())
     }
 
     fn negotiate(&self, path: &Path) -> Result<(), OpenError> {
-        let said = version::payload(MINOR, &Capabilities::OURS);
+        let said = version::payload(MINOR, &self.connection.ours());
         let reply = self.request(path, "VERSION", Command::Version, &[&said])?;
         let (_, theirs) = version::parse(&reply.payload).map_err(|error| OpenError::Version {
             path: path.into(),
@@ -225,8 +272,8 @@ impl VfioUserDevice {
             .map_err(request)
     }
 
-    /// Finds out what the device has.
-    fn inspect(&mut self, path: &Path) -> Result<(), OpenError> {
+    /// Finds out what the device has. Its BARs get addresses on the bus, or are where they were.
+    fn inspect(&mut self, path: &Path, places: Option<&[KeptBar]>) -> Result<(), OpenError> {
         let wrong = |reason: String| OpenError::Device {
             path: path.to_path_buf(),
             reason,
@@ -265,11 +312,22 @@ impl VfioUserDevice {
                     "BAR{index} of {size:#x} bytes: a power of two up to {MAX_BAR:#x} wanted"
                 )));
             }
-            let base = self.bus.place_bar(size);
-            let base = base.ok_or_else(|| OpenError::Addresses {
-                path: path.into(),
-                size,
-            })?;
+            let base = match places {
+                None => self
+                    .bus
+                    .place_bar(size)
+                    .ok_or_else(|| OpenError::Addresses {
+                        path: path.into(),
+                        size,
+                    })?,
+                Some(places) => {
+                    let mut there = places.iter().filter(|p| p.index == index as u8);
+                    let there = there.find(|p| p.len == size).ok_or_else(|| {
+                        wrong(format!("BAR{index} of {size:#x} bytes is not as it was"))
+                    })?;
+                    there.base
+                }
+            };
             let place = BarPlace {
                 index: index as u8,
                 base,
@@ -331,8 +389,12 @@ impl Drop for VfioUserDevice {
     fn drop(&mut self) {
         self.connection.close("closed by its driver", true);
         self.bus.leave(&self.connection);
+        self.requests = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
+        }
+        for name in &self.kept {
+            self.bus.forget(name);
         }
     }
 }

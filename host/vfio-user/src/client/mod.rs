@@ -5,11 +5,16 @@
 //! for it, and the request becomes one to the other server. Two threads per device see to that, so that it goes on while
 //! the driver does something else or nothing.
 //!
+//! A bus that is [kept](Bus::kept_by) outlives the process: another one [takes it over](Bus::adopt) with all its devices, which
+//! notice nothing.
+//!
 //! A server that dies is a device that was pulled: reads give all ones, writes vanish, and [`VfioUserDevice::lost`] says why.
 
 mod bus;
 mod connection;
 mod device;
+mod journal;
+pub mod kept;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -18,8 +23,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use bus::Bus;
-pub use device::VfioUserDevice;
+pub use bus::{Bus, SharedKeeper};
+pub use device::{Left, VfioUserDevice};
 
 use crate::version::VersionError;
 

@@ -1,5 +1,7 @@
 //! The client against servers that are right, wrong, silent or dead.
 
+mod taken_over;
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};

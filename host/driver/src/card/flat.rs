@@ -1,4 +1,4 @@
-//! An ELF file as the bytes that lie in a core's memory. `cargo xtask` shares this file.
+//! An ELF file as the bytes that lie in a core's memory.
 
 use object::{Object, ObjectSegment};
 
