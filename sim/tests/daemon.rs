@@ -6,6 +6,7 @@
 //! | `daemon/configure.rs` | configured by calls alone, hosts do verified I/O, counters follow |
 //! | `daemon/calls.rs` | every method: shapes, wrong parameters, what does not exist |
 //! | `daemon/keep.rs` | what is there again after a restart, SSDs that are not, state that cannot be written |
+//! | `daemon/trace.rs` | `sluicectl trace` while hosts do I/O; who may have a trace |
 //! | `daemon/killed.rs` | the process killed at random points of a configuration |
 
 #[path = "daemon/bench.rs"]
@@ -18,3 +19,5 @@ mod configure;
 mod keep;
 #[path = "daemon/killed.rs"]
 mod killed;
+#[path = "daemon/trace.rs"]
+mod trace;

@@ -5,6 +5,7 @@
 //! - [`show`]: answers as tables;
 //! - [`views`]: the answers that are worth more than a table of everything;
 //! - [`top`]: the live view;
+//! - [`trace`]: what the card sees on the wire, as a capture;
 //! - [`pages`]: completion scripts and man pages;
 //! - [`run`]: a command done, with its exit code.
 #![forbid(unsafe_code)]
@@ -15,4 +16,5 @@ pub mod params;
 pub mod run;
 pub mod show;
 pub mod top;
+pub mod trace;
 pub mod views;

@@ -16,6 +16,7 @@ mod hosts;
 mod log_ring;
 mod nvmf;
 mod restore;
+mod trace;
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -85,6 +86,9 @@ pub struct Owner<B: Backends> {
     started: Instant,
     last_round: Option<Instant>,
     last_retry: Instant,
+    trace: Option<trace::Running>,
+    /// Traces so far.
+    traces: u64,
     stopping: bool,
 }
 
@@ -121,6 +125,8 @@ impl<B: Backends> Owner<B> {
             started: now,
             last_round: None,
             last_retry: now,
+            trace: None,
+            traces: 0,
             stopping: false,
         };
         let fresh = found.is_none();
@@ -194,6 +200,7 @@ impl<B: Backends> Owner<B> {
                 self.card_failed(&error.to_string());
             }
             self.log.take(self.rig.card());
+            self.look_after_trace();
         }
     }
 
@@ -267,6 +274,9 @@ impl<B: Backends> Owner<B> {
             "sluice_get_health" => Ok(self.health()),
             "sluice_self_test" => Ok(self.self_test()),
             "sluice_reopen_ssd" => self.reopen_ssd(params),
+            "sluice_trace_start" => self.trace_start(params),
+            "sluice_trace_read" => self.trace_read(params),
+            "sluice_trace_stop" => self.trace_stop(params),
             "sluice_export_nvmet" => Ok(nvmet::export(self.rig.config())),
             "sluice_import_nvmet" => self.import_nvmet(params),
             other => Err(RpcError::internal(format!(

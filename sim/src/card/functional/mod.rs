@@ -7,6 +7,7 @@ mod engines;
 mod hal;
 mod registers;
 mod storage;
+mod trace;
 
 use crate::card::{BAR2_BASE, CardModel, Ethernet, TimeSource};
 use crate::fabric::{Clock, Port, QUANTUM, Tlp};
@@ -150,6 +151,7 @@ impl FunctionalCard {
             }
             _ => {}
         }
+        self.shared.look_at_trace();
     }
 
     fn register_read(&mut self, addr: u32, len: usize) -> Vec<u8> {
