@@ -7,7 +7,13 @@ use std::{
 };
 
 /// Tops that get a model.
-const TOPS: [&str; 4] = ["sluice_pm", "sluice_rx", "sluice_tx", "sluice_mover"];
+const TOPS: [&str; 5] = [
+    "sluice_pm",
+    "sluice_rx",
+    "sluice_tx",
+    "sluice_mover",
+    "sluice_trace",
+];
 
 fn main() {
     // Clippy links nothing and needs no models. Cargo keeps what it builds apart from what others build.

@@ -8,6 +8,7 @@
 #include "Vsluice_mover.h"
 #include "Vsluice_pm.h"
 #include "Vsluice_rx.h"
+#include "Vsluice_trace.h"
 #include "Vsluice_tx.h"
 #include "verilated.h"
 
@@ -73,12 +74,23 @@ static Model* make_mover(unsigned seed) {
   return m;
 }
 
+static Model* make_trace(unsigned seed) {
+  auto* m = new Of<Vsluice_trace>(seed);
+  PORT(clk_i); PORT(rst_ni); PORT(clocks_i); PORT(cfg_i);
+  PORT(rx_valid_i); PORT(rx_data_i); PORT(rx_count_i); PORT(rx_last_i); PORT(rx_lost_i);
+  PORT(judged_i); PORT(judged_drop_i); PORT(judged_reason_i);
+  PORT(tx_valid_i); PORT(tx_data_i); PORT(tx_keep_i); PORT(tx_last_i);
+  PORT(host_req_o); PORT(host_rsp_i); PORT(status_o);
+  return m;
+}
+
 extern "C" {
 Model* sluice_bench_new(const char* top, unsigned seed) {
   if (!std::strcmp(top, "sluice_pm")) return make_pm(seed);
   if (!std::strcmp(top, "sluice_rx")) return make_rx(seed);
   if (!std::strcmp(top, "sluice_tx")) return make_tx(seed);
   if (!std::strcmp(top, "sluice_mover")) return make_mover(seed);
+  if (!std::strcmp(top, "sluice_trace")) return make_trace(seed);
   return nullptr;
 }
 void sluice_bench_free(Model* m) { delete m; }

@@ -1,4 +1,4 @@
-// Packet memory and the three data engines. After pkg.f; set SLUICE_RTL.
+// Packet memory and the data engines, and the trace. After pkg.f; set SLUICE_RTL.
 ${SLUICE_RTL}/sluice_crc_pkg.sv
 ${SLUICE_RTL}/sluice_crc32c_pkg.sv
 ${SLUICE_RTL}/sluice_roce_pkg.sv
@@ -26,3 +26,8 @@ ${SLUICE_RTL}/sluice_tx_send.sv
 ${SLUICE_RTL}/sluice_tx.sv
 ${SLUICE_RTL}/sluice_mover_host.sv
 ${SLUICE_RTL}/sluice_mover.sv
+${SLUICE_RTL}/sluice_trace_match.sv
+${SLUICE_RTL}/sluice_trace_lane.sv
+${SLUICE_RTL}/sluice_trace_verdicts.sv
+${SLUICE_RTL}/sluice_trace_out.sv
+${SLUICE_RTL}/sluice_trace.sv

@@ -77,7 +77,11 @@ module sluice_card_regs
   input  logic               cnt_in_read_i,
   input  logic               cnt_in_write_i,
   input  logic               cnt_out_read_i,
-  input  logic               cnt_out_write_i
+  input  logic               cnt_out_write_i,
+  // trace
+  output trace_cfg_t         trace_cfg_o,
+  input  trace_status_t      trace_status_i,
+  input  logic [63:0]        clocks_i
 );
   // ---- one access at a time: choose, execute, answer -----------------------------------------------------------------------
 
@@ -182,6 +186,22 @@ module sluice_card_regs
   assign hwif_in.DROP_OVERRUN.count.incr    = cnt_drop_i[DropOverrun];
   assign hwif_in.DROP_ROCE.count.incr       = cnt_drop_i[DropRoce];
   assign hwif_in.DROP_ICRC.count.incr       = cnt_drop_i[DropIcrc];
+
+  // ---- trace ---------------------------------------------------------------------------------------------------------------
+
+  assign trace_cfg_o = '{
+    enable: hwif_out.TRACE_CTRL.enable.value, receive: hwif_out.TRACE_CTRL.receive.value, send: hwif_out.TRACE_CTRL.send.value,
+    order: hwif_out.TRACE_CTRL.order.value, snap: hwif_out.TRACE_CTRL.snap.value,
+    tcp_port: hwif_out.TRACE_FILTER.tcp_port.value, udp_port: hwif_out.TRACE_FILTER.udp_port.value,
+    page: {hwif_out.TRACE_BASE_HI.value.value, hwif_out.TRACE_BASE_LO.page.value}, tail: hwif_out.TRACE_TAIL.value.value
+  };
+  assign hwif_in.TRACE_HEAD.bytes.next       = trace_status_i.head;
+  assign hwif_in.TRACE_STATUS.active.next    = trace_status_i.active;
+  assign hwif_in.TRACE_STATUS.tracing.next   = trace_status_i.tracing;
+  assign hwif_in.TRACE_STATUS.bus_error.next = trace_status_i.bus_error;
+  assign hwif_in.TRACE_STATUS.bad_order.next = trace_status_i.bad_order;
+  assign hwif_in.TRACE_LOST.frames.next      = trace_status_i.lost;
+  assign hwif_in.TRACE_CLOCKS.clocks.next    = clocks_i;
 
   // ---- what follows from writes --------------------------------------------------------------------------------------------
 

@@ -44,7 +44,10 @@
 ///   input  logic free_valid_i, output logic free_ready_o, input logic [11:0] free_buf_i,  // buffers coming back
 ///   output logic cnt_frame_o, output logic [13:0] cnt_bytes_o,     // good frame delivered; its length, valid with cnt_frame_o
 ///   output logic [NumRxDrops-1:0] cnt_drop_o,                      // one-hot by rx_drop_e
-///   output logic cnt_pause_o, output logic [15:0] pause_quanta_o); // PAUSE or PFC frame seen; last PAUSE time
+///   output logic cnt_pause_o, output logic [15:0] pause_quanta_o,  // PAUSE or PFC frame seen; last PAUSE time
+///   output logic seen_valid_o, output logic [127:0] seen_data_o, output logic [4:0] seen_count_o, // for the trace: the beats,
+///   output logic seen_last_o, output logic seen_lost_o,            // a clock later; with the last one: lost to an overrun
+///   output logic judged_o, output logic judged_drop_o, output rx_drop_e judged_reason_o); // verdicts on those not lost, in order
 ///   desc_valid_o is raised only if desc_room_i[core] was high; room does not shrink but by rx's own descriptors.
 ///   A core number >= NumCores from the table counts as 0.
 ///
@@ -310,6 +313,47 @@ package sluice_pkg;
     DropIcrc      = 4'd13   // RoCE: ICRC
   } rx_drop_e;
   localparam int unsigned NumRxDrops = 14;
+
+  // ---- trace ---------------------------------------------------------------------------------------------------------------
+
+  /// What the registers say of the trace (`bar0.rdl`).
+  typedef struct packed {
+    logic        enable;
+    logic        receive;
+    logic        send;
+    logic [3:0]  order;      // the ring has 4 KiB << order
+    logic [13:0] snap;       // bytes kept of each frame
+    logic [15:0] tcp_port;
+    logic [15:0] udp_port;
+    logic [51:0] page;       // bus address of the ring, bits 63:12
+    logic [31:0] tail;       // bytes taken by the host
+  } trace_cfg_t;
+
+  typedef struct packed {
+    logic        active;
+    logic        tracing;
+    logic        bus_error;
+    logic        bad_order;
+    logic [31:0] head;       // bytes written
+    logic [31:0] lost;       // frames
+  } trace_status_t;
+
+  /// Largest `order`: 16 MiB.
+  localparam int unsigned TraceOrderMax = 12;
+
+  /// A frame that the trace keeps.
+  typedef struct packed {
+    logic [63:0] at;         // clock of its last beat
+    logic [13:0] len;        // bytes
+    logic [13:0] kept;       // of these in the buffer
+  } trace_frame_t;
+
+  /// First row of a record in the ring; word 0 of docs/card.md is bits 31:0.
+  typedef struct packed {
+    logic [63:0] at;                                                       // words 3:2
+    logic [15:0] lost; logic [7:0] port; rx_drop_e reason; logic [1:0] zero1; logic drop; logic sent; // 1
+    logic [1:0] zero0b; logic [13:0] len; logic [1:0] zero0a; logic [13:0] kept; // 0
+  } trace_record_t;
 
   // ---- between a tile and the uncore ---------------------------------------------------------------------------------------
 

@@ -31,7 +31,16 @@ module sluice_rx
   output logic [13:0]           cnt_bytes_o,    // its length; valid with cnt_frame_o
   output logic [NumRxDrops-1:0] cnt_drop_o,     // by rx_drop_e; several kinds may end in one clock
   output logic                  cnt_pause_o,    // PAUSE or PFC
-  output logic [15:0]           pause_quanta_o  // of the last PAUSE
+  output logic [15:0]           pause_quanta_o, // of the last PAUSE
+  // for the trace: every beat, a clock after the wire
+  output logic                  seen_valid_o,
+  output logic [127:0]          seen_data_o,    // bytes beyond the frame's end are zero
+  output logic [4:0]            seen_count_o,
+  output logic                  seen_last_o,
+  output logic                  seen_lost_o,    // with the last beat: an overrun, there will be no verdict
+  output logic                  judged_o,       // verdict on the next frame that was not lost
+  output logic                  judged_drop_o,
+  output rx_drop_e              judged_reason_o // meaningful with judged_drop_o
 );
   localparam int unsigned Frames = 64;
 
@@ -75,6 +84,15 @@ module sluice_rx
     .pm_req_o, .pm_rsp_i, .desc_room_i, .desc_lag_i, .desc_valid_o, .desc_ready_i, .desc_core_o, .desc_o,
     .free_valid_i, .free_ready_o, .free_buf_i, .cnt_frame_o, .cnt_bytes_o, .cnt_drop_o(drop)
   );
+
+  assign seen_valid_o    = beat_valid;
+  assign seen_data_o     = beat_data;
+  assign seen_count_o    = beat_count;
+  assign seen_last_o     = beat_last;
+  assign seen_lost_o     = beat_kill;
+  assign judged_o        = judged_valid;
+  assign judged_drop_o   = judged.drop;
+  assign judged_reason_o = judged.reason;
 
   always_comb begin
     cnt_drop_o              = drop;

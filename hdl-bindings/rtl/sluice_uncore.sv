@@ -215,8 +215,12 @@ module sluice_uncore
   logic [17:0]           cnt_move_bytes;
   logic [NumRxDrops-1:0] cnt_drop;
   logic [15:0]           pause_quanta;
-  host_req_t             host_req;
-  host_rsp_t             host_rsp;
+  host_req_t             host_req, trace_req;
+  host_rsp_t             host_rsp, trace_rsp;
+  logic                  seen_valid, seen_last, seen_lost, judged, judged_drop;
+  logic [127:0]          seen_data;
+  logic [4:0]            seen_count;
+  rx_drop_e              judged_reason;
 
   sluice_rx #(.NumCores(NumCores)) u_rx (
     .clk_i, .rst_ni(run_n_q), .rx_valid_i, .rx_data_i, .rx_keep_i, .rx_last_i,
@@ -225,7 +229,9 @@ module sluice_uncore
     .desc_valid_o(desc_valid), .desc_ready_i(desc_ready), .desc_core_o(desc_core), .desc_o(desc),
     .free_valid_i(side_req && side_we && side_class == BusRxFree), .free_ready_o(free_ready),
     .free_buf_i(side_wdata[11:0]), .cnt_frame_o(cnt_rx), .cnt_bytes_o(cnt_rx_bytes), .cnt_drop_o(cnt_drop),
-    .cnt_pause_o(cnt_pause), .pause_quanta_o(pause_quanta)
+    .cnt_pause_o(cnt_pause), .pause_quanta_o(pause_quanta), .seen_valid_o(seen_valid), .seen_data_o(seen_data),
+    .seen_count_o(seen_count), .seen_last_o(seen_last), .seen_lost_o(seen_lost), .judged_o(judged),
+    .judged_drop_o(judged_drop), .judged_reason_o(judged_reason)
   );
   sluice_tx u_tx (
     .clk_i, .rst_ni(run_n_q), .job_valid_i(tx_job_valid), .job_ready_o(tx_job_ready), .job_core_i(tx_job_core),
@@ -239,6 +245,17 @@ module sluice_uncore
     .done_o(mv_done_what), .rd_req_o(pm_req[PmPortMvRd]), .rd_rsp_i(pm_rsp[PmPortMvRd]), .wr_req_o(pm_req[PmPortMvWr]),
     .wr_rsp_i(pm_rsp[PmPortMvWr]), .host_req_o(host_req), .host_rsp_i(host_rsp), .cnt_move_o(cnt_move),
     .cnt_bytes_o(cnt_move_bytes)
+  );
+
+  logic [63:0]   clocks;
+  trace_cfg_t    trace_cfg;
+  trace_status_t trace_status;
+
+  sluice_trace u_trace (
+    .clk_i, .rst_ni(run_n_q), .clocks_i(clocks), .cfg_i(trace_cfg), .rx_valid_i(seen_valid), .rx_data_i(seen_data),
+    .rx_count_i(seen_count), .rx_last_i(seen_last), .rx_lost_i(seen_lost), .judged_i(judged), .judged_drop_i(judged_drop),
+    .judged_reason_i(judged_reason), .tx_valid_i(tx_valid_o && tx_ready_i), .tx_data_i(tx_data_o), .tx_keep_i(tx_keep_o),
+    .tx_last_i(tx_last_o), .host_req_o(trace_req), .host_rsp_i(trace_rsp), .status_o(trace_status)
   );
 
   // ---- PCIe ----------------------------------------------------------------------------------------------------------------
@@ -263,6 +280,7 @@ module sluice_uncore
     .clk_i, .rst_ni, .bell_valid_i(side_req && side_we && side_class == BusDoorbell), .bell_ready_o(bell_ready),
     .bell_addr_i(slot_addr), .bell_data_i(side_wdata), .msg_valid_i(msg_valid), .msg_ready_o(msg_ready),
     .msg_addr_i(msg_addr), .msg_data_i(msg_data), .run_ni(run_n_q), .host_req_i(host_req), .host_rsp_o(host_rsp),
+    .trace_req_i(trace_req), .trace_rsp_o(trace_rsp),
     .valid_o(pcie_out_valid_o), .ready_i(pcie_out_ready_i), .we_o(pcie_out_we_o), .addr_o(pcie_out_addr_o),
     .be_o(pcie_out_be_o), .wdata_o(pcie_out_wdata_o), .rvalid_i(pcie_out_rvalid_i), .rerr_i(pcie_out_rerr_i),
     .rdata_i(pcie_out_rdata_i), .cnt_read_o(cnt_out_read), .cnt_write_o(cnt_out_write)
@@ -299,10 +317,12 @@ module sluice_uncore
     .cnt_rx_frame_i(cnt_rx), .cnt_rx_bytes_i(cnt_rx_bytes), .cnt_drop_i(cnt_drop), .cnt_pause_i(cnt_pause),
     .pause_quanta_i(pause_quanta), .cnt_tx_frame_i(cnt_tx), .cnt_tx_bytes_i(cnt_tx_bytes), .cnt_tx_bad_i(cnt_tx_bad),
     .cnt_move_i(cnt_move), .cnt_move_bytes_i(cnt_move_bytes), .cnt_in_read_i(cnt_in_read),
-    .cnt_in_write_i(cnt_in_write), .cnt_out_read_i(cnt_out_read), .cnt_out_write_i(cnt_out_write)
+    .cnt_in_write_i(cnt_in_write), .cnt_out_read_i(cnt_out_read), .cnt_out_write_i(cnt_out_write),
+    .trace_cfg_o(trace_cfg), .trace_status_i(trace_status), .clocks_i(clocks)
   );
+  assign clocks_o = clocks[31:0];
   sluice_watch #(.NumCores(NumCores), .ClocksPerUs(ClocksPerUs)) u_watch (
-    .clk_i, .rst_ni, .run_ni(run_n_q), .time_live_i, .time_us_i, .clocks_o, .time_us_o, .wake_on_i, .wake_at_i, .wake_o,
+    .clk_i, .rst_ni, .run_ni(run_n_q), .time_live_i, .time_us_i, .clocks_o(clocks), .time_us_o, .wake_on_i, .wake_at_i, .wake_o,
     .watchdog_on_i, .watchdog_at_i, .expired_o(expired), .snoop_i(snoop), .snoop_page_i(snoop_page), .snoop_first_i,
     .snoop_end_i, .snooped_o
   );

@@ -11,7 +11,7 @@ module sluice_watch
   input  logic                run_ni,                  // the run domain's, for the rest
   input  logic                time_live_i,             // time comes from outside
   input  logic [63:0]         time_us_i,
-  output logic [31:0]         clocks_o,
+  output logic [63:0]         clocks_o,                // since power-on
   output logic [63:0]         time_us_o,               // never goes back
   input  logic                wake_on_i[NumCores],
   input  logic [31:0]         wake_at_i[NumCores],
@@ -40,7 +40,7 @@ module sluice_watch
       pre_q     <= '0;
       time_us_o <= '0;
     end else begin
-      clocks_o <= clocks_o + 32'd1;
+      clocks_o <= clocks_o + 64'd1;
       pre_q    <= (pre_q == PreW'(ClocksPerUs - 1)) ? '0 : pre_q + 1'b1;
       if (time_live_i) begin
         if (time_us_i > time_us_o) time_us_o <= time_us_i;
@@ -68,7 +68,7 @@ module sluice_watch
         expired_o[i] <= 1'b0;
       end else begin
         wake_o[i] <= scan == CoreW'(i) && wake_on_i[i] && reached(time_us_o[31:0], wake_at_i[i]);
-        if (scan == CoreW'(i)) expired_o[i] <= watchdog_on_i[i] && reached(clocks_o, watchdog_at_i[i]);
+        if (scan == CoreW'(i)) expired_o[i] <= watchdog_on_i[i] && reached(clocks_o[31:0], watchdog_at_i[i]);
         snooped_o[i] <= snoop_q && snoop_page_q >= snoop_first_i[i] && snoop_page_q < snoop_end_i[i];
       end
     end

@@ -28,6 +28,7 @@ BLOCKS = {
     "rx": ("sluice_rx", "uncore.f", {}, ""),
     "tx": ("sluice_tx", "uncore.f", {}, ""),
     "mover": ("sluice_mover", "uncore.f", {}, ""),
+    "trace": ("sluice_trace", "uncore.f", {}, ""),
     "packet memory": ("sluice_pm", "uncore.f", {"Bytes": 1 << 20}, "1 MiB instead of 16 MiB"),
     "core buses": ("sluice_core_mux", "uncore.f", {}, ""),
     "job collector": ("sluice_job_collect", "uncore.f", {}, "one of two"),

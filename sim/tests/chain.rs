@@ -16,6 +16,7 @@
 //! | `chain/rdma.rs` | NVMe/RDMA: every way in which commands and data travel |
 //! | `chain/rdma_lossy.rs` | the same on a link that loses, reorders, doubles, damages, marks and pauses |
 //! | `chain/rdma_hostile.rs` | hosts and strangers that do everything wrong with queue pairs and their connection manager |
+//! | `chain/trace.rs` | the trace of the wire: complete, in order, losses counted |
 //! | `chain/payload.rs` | no core touches payload |
 
 mod common;
@@ -48,3 +49,5 @@ mod rdma_lossy;
 mod sharing;
 #[path = "chain/ssds.rs"]
 mod ssds;
+#[path = "chain/trace.rs"]
+mod trace;

@@ -8,6 +8,7 @@
 //! | `daemon/flash.rs` | firmware into the card while hosts work, and started; packages that are no good |
 //! | `daemon/ssds.rs` | administration of SSDs: commands passed through, firmware, reset, format |
 //! | `daemon/keep.rs` | what is there again after a restart, SSDs that are not, state that cannot be written |
+//! | `daemon/trace.rs` | `sluicectl trace` while hosts do I/O; who may have a trace |
 //! | `daemon/killed.rs` | the process killed at random points of a configuration |
 //! | `daemon/restarts.rs` | the program `sluiced` killed, left and stopped while hosts work, with `daemon/systemd.rs` and `daemon/cable.rs` |
 
@@ -31,3 +32,5 @@ mod restarts;
 mod ssds;
 #[path = "daemon/systemd.rs"]
 mod systemd;
+#[path = "daemon/trace.rs"]
+mod trace;

@@ -19,3 +19,4 @@ pub mod nvme_rdma;
 pub mod nvme_tcp;
 pub mod roce;
 pub mod tcp;
+pub mod trace;

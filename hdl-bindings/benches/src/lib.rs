@@ -15,4 +15,5 @@ pub mod pcap;
 pub mod random;
 pub mod roce_frames;
 pub mod rx_model;
+pub mod trace_rig;
 pub mod tx_model;

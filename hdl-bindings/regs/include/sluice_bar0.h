@@ -28,6 +28,9 @@
 /* Serial flash, boot program and fuses. */
 #define SLUICE_BAR0_FEATURES_FLASH_SHIFT 5
 #define SLUICE_BAR0_FEATURES_FLASH_MASK 0x20u
+/* Trace of the Ethernet port. */
+#define SLUICE_BAR0_FEATURES_TRACE_SHIFT 6
+#define SLUICE_BAR0_FEATURES_TRACE_MASK 0x40u
 /* Numbers */
 #define SLUICE_BAR0_NUMBERS 0x10u
 /* Cores, the control core included. */
@@ -269,6 +272,60 @@
 #define SLUICE_BAR0_FLASH_BUFFER_WORD 0x600u
 #define SLUICE_BAR0_FLASH_BUFFER_WORD_COUNT 64u
 #define SLUICE_BAR0_FLASH_BUFFER_WORD_STRIDE 0x4u
+/* Trace control. What a trace is to keep, and its start: enable goes from 0 to 1. The rest, TRACE_FILTER and TRACE_BASE are looked at in that moment only. */
+#define SLUICE_BAR0_TRACE_CTRL 0x700u
+/* 1: trace. 0: end the trace; what was seen is still written. A trace also ends when CTRL.run becomes 0, and a new one starts only after enable was 0. */
+#define SLUICE_BAR0_TRACE_CTRL_ENABLE_SHIFT 0
+#define SLUICE_BAR0_TRACE_CTRL_ENABLE_MASK 0x1u
+/* Received frames. */
+#define SLUICE_BAR0_TRACE_CTRL_RECEIVE_SHIFT 1
+#define SLUICE_BAR0_TRACE_CTRL_RECEIVE_MASK 0x2u
+/* Sent frames. */
+#define SLUICE_BAR0_TRACE_CTRL_SEND_SHIFT 2
+#define SLUICE_BAR0_TRACE_CTRL_SEND_MASK 0x4u
+/* The ring has 4 KiB shifted left by this; at most 12. */
+#define SLUICE_BAR0_TRACE_CTRL_ORDER_SHIFT 8
+#define SLUICE_BAR0_TRACE_CTRL_ORDER_MASK 0xf00u
+/* Bytes kept of each frame, at most 9,216. */
+#define SLUICE_BAR0_TRACE_CTRL_SNAP_SHIFT 16
+#define SLUICE_BAR0_TRACE_CTRL_SNAP_MASK 0x3fff0000u
+/* Trace filter. With both 0 all frames are kept, else those from or to one of the ports. */
+#define SLUICE_BAR0_TRACE_FILTER 0x704u
+/* TCP port; 0: no TCP. */
+#define SLUICE_BAR0_TRACE_FILTER_TCP_PORT_SHIFT 0
+#define SLUICE_BAR0_TRACE_FILTER_TCP_PORT_MASK 0xffffu
+/* UDP port; 0: no UDP. */
+#define SLUICE_BAR0_TRACE_FILTER_UDP_PORT_SHIFT 16
+#define SLUICE_BAR0_TRACE_FILTER_UDP_PORT_MASK 0xffff0000u
+/* Trace ring, low. Bus address of the ring, bits 31:12. The status row lies behind the ring. */
+#define SLUICE_BAR0_TRACE_BASE_LO 0x708u
+/* Bits 31:12. */
+#define SLUICE_BAR0_TRACE_BASE_LO_PAGE_SHIFT 12
+#define SLUICE_BAR0_TRACE_BASE_LO_PAGE_MASK 0xfffff000u
+/* Trace ring, high. Bits 63:32. */
+#define SLUICE_BAR0_TRACE_BASE_HI 0x70cu
+/* Trace tail. Bytes that the host has taken since the start, wrapping; to be 0 at the start. */
+#define SLUICE_BAR0_TRACE_TAIL 0x710u
+/* Trace head */
+#define SLUICE_BAR0_TRACE_HEAD 0x714u
+/* Trace status */
+#define SLUICE_BAR0_TRACE_STATUS 0x718u
+/* Not ended: the ring may still be written. */
+#define SLUICE_BAR0_TRACE_STATUS_ACTIVE_SHIFT 0
+#define SLUICE_BAR0_TRACE_STATUS_ACTIVE_MASK 0x1u
+/* Frames that begin now are kept. */
+#define SLUICE_BAR0_TRACE_STATUS_TRACING_SHIFT 1
+#define SLUICE_BAR0_TRACE_STATUS_TRACING_MASK 0x2u
+/* The last trace ended, or never began, because reading the ring failed. */
+#define SLUICE_BAR0_TRACE_STATUS_BUS_ERROR_SHIFT 2
+#define SLUICE_BAR0_TRACE_STATUS_BUS_ERROR_MASK 0x4u
+/* The last trace did not begin because order was above 12. */
+#define SLUICE_BAR0_TRACE_STATUS_BAD_ORDER_SHIFT 3
+#define SLUICE_BAR0_TRACE_STATUS_BAD_ORDER_MASK 0x8u
+/* Trace losses */
+#define SLUICE_BAR0_TRACE_LOST 0x71cu
+/* Clocks */
+#define SLUICE_BAR0_TRACE_CLOCKS 0x720u
 /* Message address */
 #define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO 0x8000u
 #define SLUICE_BAR0_MSIX_ENTRY_ADDR_LO_COUNT 32u

@@ -135,6 +135,15 @@ module sluice_bar0 (
         logic STEER;
         logic DOORBELL;
         logic FLASH_BUFFER;
+        logic TRACE_CTRL;
+        logic TRACE_FILTER;
+        logic TRACE_BASE_LO;
+        logic TRACE_BASE_HI;
+        logic TRACE_TAIL;
+        logic TRACE_HEAD;
+        logic TRACE_STATUS;
+        logic TRACE_LOST;
+        logic [1:0] TRACE_CLOCKS;
         logic MSIX;
         logic MSIX_PENDING;
     } decoded_reg_strb_t;
@@ -232,6 +241,16 @@ module sluice_bar0 (
         decoded_reg_strb.FLASH_BUFFER = cpuif_req_masked & (cpuif_addr >= 16'h600) & (cpuif_addr <= 16'h600 + 16'hff);
         is_external |= cpuif_req_masked & (cpuif_addr >= 16'h600) & (cpuif_addr <= 16'h600 + 16'hff);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h600) & (cpuif_addr <= 16'h600 + 16'hff);
+        decoded_reg_strb.TRACE_CTRL = cpuif_req_masked & (cpuif_addr == 16'h700);
+        decoded_reg_strb.TRACE_FILTER = cpuif_req_masked & (cpuif_addr == 16'h704);
+        decoded_reg_strb.TRACE_BASE_LO = cpuif_req_masked & (cpuif_addr == 16'h708);
+        decoded_reg_strb.TRACE_BASE_HI = cpuif_req_masked & (cpuif_addr == 16'h70c);
+        decoded_reg_strb.TRACE_TAIL = cpuif_req_masked & (cpuif_addr == 16'h710);
+        decoded_reg_strb.TRACE_HEAD = cpuif_req_masked & (cpuif_addr == 16'h714) & !cpuif_req_is_wr;
+        decoded_reg_strb.TRACE_STATUS = cpuif_req_masked & (cpuif_addr == 16'h718) & !cpuif_req_is_wr;
+        decoded_reg_strb.TRACE_LOST = cpuif_req_masked & (cpuif_addr == 16'h71c) & !cpuif_req_is_wr;
+        decoded_reg_strb.TRACE_CLOCKS[0] = cpuif_req_masked & (cpuif_addr == 16'h720) & !cpuif_req_is_wr;
+        decoded_reg_strb.TRACE_CLOCKS[1] = cpuif_req_masked & (cpuif_addr == 16'h724) & !cpuif_req_is_wr;
         decoded_reg_strb.MSIX = cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1ff);
         is_external |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1ff);
         is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1ff);
@@ -667,6 +686,56 @@ module sluice_bar0 (
                 logic overflow;
             } count;
         } DROP_ICRC;
+        struct {
+            struct {
+                logic next;
+                logic load_next;
+            } enable;
+            struct {
+                logic next;
+                logic load_next;
+            } receive;
+            struct {
+                logic next;
+                logic load_next;
+            } send;
+            struct {
+                logic [3:0] next;
+                logic load_next;
+            } order;
+            struct {
+                logic [13:0] next;
+                logic load_next;
+            } snap;
+        } TRACE_CTRL;
+        struct {
+            struct {
+                logic [15:0] next;
+                logic load_next;
+            } tcp_port;
+            struct {
+                logic [15:0] next;
+                logic load_next;
+            } udp_port;
+        } TRACE_FILTER;
+        struct {
+            struct {
+                logic [19:0] next;
+                logic load_next;
+            } page;
+        } TRACE_BASE_LO;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+            } value;
+        } TRACE_BASE_HI;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+            } value;
+        } TRACE_TAIL;
     } field_combo_t;
     field_combo_t field_combo;
 
@@ -957,6 +1026,46 @@ module sluice_bar0 (
                 logic [31:0] value;
             } count;
         } DROP_ICRC;
+        struct {
+            struct {
+                logic value;
+            } enable;
+            struct {
+                logic value;
+            } receive;
+            struct {
+                logic value;
+            } send;
+            struct {
+                logic [3:0] value;
+            } order;
+            struct {
+                logic [13:0] value;
+            } snap;
+        } TRACE_CTRL;
+        struct {
+            struct {
+                logic [15:0] value;
+            } tcp_port;
+            struct {
+                logic [15:0] value;
+            } udp_port;
+        } TRACE_FILTER;
+        struct {
+            struct {
+                logic [19:0] value;
+            } page;
+        } TRACE_BASE_LO;
+        struct {
+            struct {
+                logic [31:0] value;
+            } value;
+        } TRACE_BASE_HI;
+        struct {
+            struct {
+                logic [31:0] value;
+            } value;
+        } TRACE_TAIL;
     } field_storage_t;
     field_storage_t field_storage;
 
@@ -2543,6 +2652,236 @@ module sluice_bar0 (
     assign hwif_out.FLASH_BUFFER.req_is_wr = decoded_req_is_wr;
     assign hwif_out.FLASH_BUFFER.wr_data = decoded_wr_data;
     assign hwif_out.FLASH_BUFFER.wr_biten = decoded_wr_biten;
+    // Field: sluice_bar0.TRACE_CTRL.enable
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_CTRL.enable.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_CTRL.enable.value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_CTRL.enable.next = next_c;
+        field_combo.TRACE_CTRL.enable.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_CTRL.enable.value <= 1'h0;
+        end else begin
+            if(field_combo.TRACE_CTRL.enable.load_next) begin
+                field_storage.TRACE_CTRL.enable.value <= field_combo.TRACE_CTRL.enable.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_CTRL.enable.value = field_storage.TRACE_CTRL.enable.value;
+    // Field: sluice_bar0.TRACE_CTRL.receive
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_CTRL.receive.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_CTRL.receive.value & ~decoded_wr_biten[1:1]) | (decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_CTRL.receive.next = next_c;
+        field_combo.TRACE_CTRL.receive.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_CTRL.receive.value <= 1'h0;
+        end else begin
+            if(field_combo.TRACE_CTRL.receive.load_next) begin
+                field_storage.TRACE_CTRL.receive.value <= field_combo.TRACE_CTRL.receive.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_CTRL.receive.value = field_storage.TRACE_CTRL.receive.value;
+    // Field: sluice_bar0.TRACE_CTRL.send
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_CTRL.send.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_CTRL.send.value & ~decoded_wr_biten[2:2]) | (decoded_wr_data[2:2] & decoded_wr_biten[2:2]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_CTRL.send.next = next_c;
+        field_combo.TRACE_CTRL.send.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_CTRL.send.value <= 1'h0;
+        end else begin
+            if(field_combo.TRACE_CTRL.send.load_next) begin
+                field_storage.TRACE_CTRL.send.value <= field_combo.TRACE_CTRL.send.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_CTRL.send.value = field_storage.TRACE_CTRL.send.value;
+    // Field: sluice_bar0.TRACE_CTRL.order
+    always_comb begin
+        automatic logic [3:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_CTRL.order.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_CTRL.order.value & ~decoded_wr_biten[11:8]) | (decoded_wr_data[11:8] & decoded_wr_biten[11:8]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_CTRL.order.next = next_c;
+        field_combo.TRACE_CTRL.order.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_CTRL.order.value <= 4'h0;
+        end else begin
+            if(field_combo.TRACE_CTRL.order.load_next) begin
+                field_storage.TRACE_CTRL.order.value <= field_combo.TRACE_CTRL.order.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_CTRL.order.value = field_storage.TRACE_CTRL.order.value;
+    // Field: sluice_bar0.TRACE_CTRL.snap
+    always_comb begin
+        automatic logic [13:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_CTRL.snap.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_CTRL.snap.value & ~decoded_wr_biten[29:16]) | (decoded_wr_data[29:16] & decoded_wr_biten[29:16]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_CTRL.snap.next = next_c;
+        field_combo.TRACE_CTRL.snap.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_CTRL.snap.value <= 14'h80;
+        end else begin
+            if(field_combo.TRACE_CTRL.snap.load_next) begin
+                field_storage.TRACE_CTRL.snap.value <= field_combo.TRACE_CTRL.snap.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_CTRL.snap.value = field_storage.TRACE_CTRL.snap.value;
+    // Field: sluice_bar0.TRACE_FILTER.tcp_port
+    always_comb begin
+        automatic logic [15:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_FILTER.tcp_port.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_FILTER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_FILTER.tcp_port.value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_FILTER.tcp_port.next = next_c;
+        field_combo.TRACE_FILTER.tcp_port.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_FILTER.tcp_port.value <= 16'h0;
+        end else begin
+            if(field_combo.TRACE_FILTER.tcp_port.load_next) begin
+                field_storage.TRACE_FILTER.tcp_port.value <= field_combo.TRACE_FILTER.tcp_port.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_FILTER.tcp_port.value = field_storage.TRACE_FILTER.tcp_port.value;
+    // Field: sluice_bar0.TRACE_FILTER.udp_port
+    always_comb begin
+        automatic logic [15:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_FILTER.udp_port.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_FILTER && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_FILTER.udp_port.value & ~decoded_wr_biten[31:16]) | (decoded_wr_data[31:16] & decoded_wr_biten[31:16]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_FILTER.udp_port.next = next_c;
+        field_combo.TRACE_FILTER.udp_port.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_FILTER.udp_port.value <= 16'h0;
+        end else begin
+            if(field_combo.TRACE_FILTER.udp_port.load_next) begin
+                field_storage.TRACE_FILTER.udp_port.value <= field_combo.TRACE_FILTER.udp_port.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_FILTER.udp_port.value = field_storage.TRACE_FILTER.udp_port.value;
+    // Field: sluice_bar0.TRACE_BASE_LO.page
+    always_comb begin
+        automatic logic [19:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_BASE_LO.page.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_BASE_LO && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_BASE_LO.page.value & ~decoded_wr_biten[31:12]) | (decoded_wr_data[31:12] & decoded_wr_biten[31:12]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_BASE_LO.page.next = next_c;
+        field_combo.TRACE_BASE_LO.page.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_BASE_LO.page.value <= 20'h0;
+        end else begin
+            if(field_combo.TRACE_BASE_LO.page.load_next) begin
+                field_storage.TRACE_BASE_LO.page.value <= field_combo.TRACE_BASE_LO.page.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_BASE_LO.page.value = field_storage.TRACE_BASE_LO.page.value;
+    // Field: sluice_bar0.TRACE_BASE_HI.value
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_BASE_HI.value.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_BASE_HI && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_BASE_HI.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_BASE_HI.value.next = next_c;
+        field_combo.TRACE_BASE_HI.value.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_BASE_HI.value.value <= 32'h0;
+        end else begin
+            if(field_combo.TRACE_BASE_HI.value.load_next) begin
+                field_storage.TRACE_BASE_HI.value.value <= field_combo.TRACE_BASE_HI.value.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_BASE_HI.value.value = field_storage.TRACE_BASE_HI.value.value;
+    // Field: sluice_bar0.TRACE_TAIL.value
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TRACE_TAIL.value.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.TRACE_TAIL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.TRACE_TAIL.value.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            load_next_c = '1;
+        end
+        field_combo.TRACE_TAIL.value.next = next_c;
+        field_combo.TRACE_TAIL.value.load_next = load_next_c;
+    end
+    always_ff @(posedge clk or negedge arst_n) begin
+        if(~arst_n) begin
+            field_storage.TRACE_TAIL.value.value <= 32'h0;
+        end else begin
+            if(field_combo.TRACE_TAIL.value.load_next) begin
+                field_storage.TRACE_TAIL.value.value <= field_combo.TRACE_TAIL.value.next;
+            end
+        end
+    end
+    assign hwif_out.TRACE_TAIL.value.value = field_storage.TRACE_TAIL.value.value;
     // External region: sluice_bar0.MSIX
     assign hwif_out.MSIX.req = decoded_reg_strb.MSIX;
     assign hwif_out.MSIX.addr = decoded_addr[8:0];
@@ -2563,6 +2902,9 @@ module sluice_bar0 (
         struct {
             logic [63:0] data;
         } MOVE_BYTES;
+        struct {
+            logic [63:0] data;
+        } TRACE_CLOCKS;
     } rbuf_storage_t;
     rbuf_storage_t rbuf_storage;
 
@@ -2579,6 +2921,11 @@ module sluice_bar0 (
     always_ff @(posedge clk) begin
         if(decoded_reg_strb.MOVE_BYTES[0] && !decoded_req_is_wr) begin
             rbuf_storage.MOVE_BYTES.data[63:0] <= field_storage.MOVE_BYTES.bytes.value;
+        end
+    end
+    always_ff @(posedge clk) begin
+        if(decoded_reg_strb.TRACE_CLOCKS[0] && !decoded_req_is_wr) begin
+            rbuf_storage.TRACE_CLOCKS.data[63:0] <= hwif_in.TRACE_CLOCKS.clocks.next;
         end
     end
 
@@ -2652,6 +2999,7 @@ module sluice_bar0 (
             readback_data_var[3] = 1'h1;
             readback_data_var[4] = 1'h1;
             readback_data_var[5] = 1'h1;
+            readback_data_var[6] = 1'h1;
         end
         if(rd_mux_addr == 16'h10) begin
             readback_data_var[7:0] = hwif_in.NUMBERS.cores.next;
@@ -2856,6 +3204,44 @@ module sluice_bar0 (
         end
         if((rd_mux_addr >= 16'h600) && (rd_mux_addr <= 16'h600 + 16'hff)) begin
             readback_data_var = hwif_in.FLASH_BUFFER.rd_data;
+        end
+        if(rd_mux_addr == 16'h700) begin
+            readback_data_var[0] = field_storage.TRACE_CTRL.enable.value;
+            readback_data_var[1] = field_storage.TRACE_CTRL.receive.value;
+            readback_data_var[2] = field_storage.TRACE_CTRL.send.value;
+            readback_data_var[11:8] = field_storage.TRACE_CTRL.order.value;
+            readback_data_var[29:16] = field_storage.TRACE_CTRL.snap.value;
+        end
+        if(rd_mux_addr == 16'h704) begin
+            readback_data_var[15:0] = field_storage.TRACE_FILTER.tcp_port.value;
+            readback_data_var[31:16] = field_storage.TRACE_FILTER.udp_port.value;
+        end
+        if(rd_mux_addr == 16'h708) begin
+            readback_data_var[31:12] = field_storage.TRACE_BASE_LO.page.value;
+        end
+        if(rd_mux_addr == 16'h70c) begin
+            readback_data_var[31:0] = field_storage.TRACE_BASE_HI.value.value;
+        end
+        if(rd_mux_addr == 16'h710) begin
+            readback_data_var[31:0] = field_storage.TRACE_TAIL.value.value;
+        end
+        if(rd_mux_addr == 16'h714) begin
+            readback_data_var[31:0] = hwif_in.TRACE_HEAD.bytes.next;
+        end
+        if(rd_mux_addr == 16'h718) begin
+            readback_data_var[0] = hwif_in.TRACE_STATUS.active.next;
+            readback_data_var[1] = hwif_in.TRACE_STATUS.tracing.next;
+            readback_data_var[2] = hwif_in.TRACE_STATUS.bus_error.next;
+            readback_data_var[3] = hwif_in.TRACE_STATUS.bad_order.next;
+        end
+        if(rd_mux_addr == 16'h71c) begin
+            readback_data_var[31:0] = hwif_in.TRACE_LOST.frames.next;
+        end
+        if(rd_mux_addr == 16'h720) begin
+            readback_data_var[31:0] = hwif_in.TRACE_CLOCKS.clocks.next[31:0];
+        end
+        if(rd_mux_addr == 16'h724) begin
+            readback_data_var = rbuf_storage.TRACE_CLOCKS.data[63:32];
         end
         if((rd_mux_addr >= 16'h8000) && (rd_mux_addr <= 16'h8000 + 16'h1ff)) begin
             readback_data_var = hwif_in.MSIX.rd_data;

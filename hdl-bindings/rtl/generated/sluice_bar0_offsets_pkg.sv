@@ -67,6 +67,15 @@ package sluice_bar0_offsets_pkg;
   localparam logic [15:0] DoorbellSlotLoOffset = 16'h0400;  // Bus address, low
   localparam logic [15:0] DoorbellSlotHiOffset = 16'h0404;  // Bus address, high
   localparam logic [15:0] FlashBufferWordOffset = 16'h0600;  // Flash buffer word
+  localparam logic [15:0] TraceCtrlOffset = 16'h0700;  // Trace control
+  localparam logic [15:0] TraceFilterOffset = 16'h0704;  // Trace filter
+  localparam logic [15:0] TraceBaseLoOffset = 16'h0708;  // Trace ring, low
+  localparam logic [15:0] TraceBaseHiOffset = 16'h070c;  // Trace ring, high
+  localparam logic [15:0] TraceTailOffset = 16'h0710;  // Trace tail
+  localparam logic [15:0] TraceHeadOffset = 16'h0714;  // Trace head
+  localparam logic [15:0] TraceStatusOffset = 16'h0718;  // Trace status
+  localparam logic [15:0] TraceLostOffset = 16'h071c;  // Trace losses
+  localparam logic [15:0] TraceClocksOffset = 16'h0720;  // Clocks
   localparam logic [15:0] MsixEntryAddrLoOffset = 16'h8000;  // Message address
   localparam logic [15:0] MsixEntryAddrHiOffset = 16'h8004;  // Message upper address
   localparam logic [15:0] MsixEntryDataOffset = 16'h8008;  // Message data

@@ -375,6 +375,53 @@ package sluice_bar0_pkg;
     } sluice_bar0__FLASH_BUFFER__in_t;
 
     typedef struct {
+        logic [31:0] next;
+    } sluice_bar0__TRACE_HEAD__bytes__in_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_HEAD__bytes__in_t bytes;
+    } sluice_bar0__TRACE_HEAD__in_t;
+
+    typedef struct {
+        logic next;
+    } sluice_bar0__TRACE_STATUS__active__in_t;
+
+    typedef struct {
+        logic next;
+    } sluice_bar0__TRACE_STATUS__tracing__in_t;
+
+    typedef struct {
+        logic next;
+    } sluice_bar0__TRACE_STATUS__bus_error__in_t;
+
+    typedef struct {
+        logic next;
+    } sluice_bar0__TRACE_STATUS__bad_order__in_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_STATUS__active__in_t active;
+        sluice_bar0__TRACE_STATUS__tracing__in_t tracing;
+        sluice_bar0__TRACE_STATUS__bus_error__in_t bus_error;
+        sluice_bar0__TRACE_STATUS__bad_order__in_t bad_order;
+    } sluice_bar0__TRACE_STATUS__in_t;
+
+    typedef struct {
+        logic [31:0] next;
+    } sluice_bar0__TRACE_LOST__frames__in_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_LOST__frames__in_t frames;
+    } sluice_bar0__TRACE_LOST__in_t;
+
+    typedef struct {
+        logic [63:0] next;
+    } sluice_bar0__TRACE_CLOCKS__clocks__in_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_CLOCKS__clocks__in_t clocks;
+    } sluice_bar0__TRACE_CLOCKS__in_t;
+
+    typedef struct {
         logic rd_ack;
         logic [31:0] rd_data;
         logic wr_ack;
@@ -432,6 +479,10 @@ package sluice_bar0_pkg;
         sluice_bar0__STEER__in_t STEER;
         sluice_bar0__DOORBELL__in_t DOORBELL;
         sluice_bar0__FLASH_BUFFER__in_t FLASH_BUFFER;
+        sluice_bar0__TRACE_HEAD__in_t TRACE_HEAD;
+        sluice_bar0__TRACE_STATUS__in_t TRACE_STATUS;
+        sluice_bar0__TRACE_LOST__in_t TRACE_LOST;
+        sluice_bar0__TRACE_CLOCKS__in_t TRACE_CLOCKS;
         sluice_bar0__MSIX__in_t MSIX;
         sluice_bar0__MSIX_PENDING__in_t MSIX_PENDING;
     } sluice_bar0__in_t;
@@ -728,6 +779,71 @@ package sluice_bar0_pkg;
     } sluice_bar0__FLASH_BUFFER__out_t;
 
     typedef struct {
+        logic value;
+    } sluice_bar0__TRACE_CTRL__enable__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__TRACE_CTRL__receive__out_t;
+
+    typedef struct {
+        logic value;
+    } sluice_bar0__TRACE_CTRL__send__out_t;
+
+    typedef struct {
+        logic [3:0] value;
+    } sluice_bar0__TRACE_CTRL__order__out_t;
+
+    typedef struct {
+        logic [13:0] value;
+    } sluice_bar0__TRACE_CTRL__snap__out_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_CTRL__enable__out_t enable;
+        sluice_bar0__TRACE_CTRL__receive__out_t receive;
+        sluice_bar0__TRACE_CTRL__send__out_t send;
+        sluice_bar0__TRACE_CTRL__order__out_t order;
+        sluice_bar0__TRACE_CTRL__snap__out_t snap;
+    } sluice_bar0__TRACE_CTRL__out_t;
+
+    typedef struct {
+        logic [15:0] value;
+    } sluice_bar0__TRACE_FILTER__tcp_port__out_t;
+
+    typedef struct {
+        logic [15:0] value;
+    } sluice_bar0__TRACE_FILTER__udp_port__out_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_FILTER__tcp_port__out_t tcp_port;
+        sluice_bar0__TRACE_FILTER__udp_port__out_t udp_port;
+    } sluice_bar0__TRACE_FILTER__out_t;
+
+    typedef struct {
+        logic [19:0] value;
+    } sluice_bar0__TRACE_BASE_LO__page__out_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_BASE_LO__page__out_t page;
+    } sluice_bar0__TRACE_BASE_LO__out_t;
+
+    typedef struct {
+        logic [31:0] value;
+    } sluice_bar0__TRACE_BASE_HI__value__out_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_BASE_HI__value__out_t value;
+    } sluice_bar0__TRACE_BASE_HI__out_t;
+
+    typedef struct {
+        logic [31:0] value;
+    } sluice_bar0__TRACE_TAIL__value__out_t;
+
+    typedef struct {
+        sluice_bar0__TRACE_TAIL__value__out_t value;
+    } sluice_bar0__TRACE_TAIL__out_t;
+
+    typedef struct {
         logic req;
         logic [8:0] addr;
         logic req_is_wr;
@@ -764,6 +880,11 @@ package sluice_bar0_pkg;
         sluice_bar0__STEER__out_t STEER;
         sluice_bar0__DOORBELL__out_t DOORBELL;
         sluice_bar0__FLASH_BUFFER__out_t FLASH_BUFFER;
+        sluice_bar0__TRACE_CTRL__out_t TRACE_CTRL;
+        sluice_bar0__TRACE_FILTER__out_t TRACE_FILTER;
+        sluice_bar0__TRACE_BASE_LO__out_t TRACE_BASE_LO;
+        sluice_bar0__TRACE_BASE_HI__out_t TRACE_BASE_HI;
+        sluice_bar0__TRACE_TAIL__out_t TRACE_TAIL;
         sluice_bar0__MSIX__out_t MSIX;
     } sluice_bar0__out_t;
 endpackage

@@ -33,6 +33,7 @@ private:
 
 /// The card's clocks as `sluice_watch` counts them.
 struct Time {
+    /// The low half of the counter: what tiles know of it.
     uint32_t clocks;
     uint32_t sub_micro;
     uint64_t micros;
@@ -54,7 +55,7 @@ struct Time {
 
 template <class Uncore>
 Time time_of(const Uncore& u) {
-    return {u.rootp->sluice_uncore__DOT__u_watch__DOT__clocks_o, u.rootp->sluice_uncore__DOT__u_watch__DOT__pre_q,
+    return {static_cast<uint32_t>(u.rootp->sluice_uncore__DOT__u_watch__DOT__clocks_o), u.rootp->sluice_uncore__DOT__u_watch__DOT__pre_q,
             u.rootp->sluice_uncore__DOT__u_watch__DOT__time_us_o};
 }
 
@@ -62,7 +63,7 @@ Time time_of(const Uncore& u) {
 template <class Uncore>
 void advance_time(Uncore& u, uint64_t clocks, bool live) {
     const uint64_t sub = u.rootp->sluice_uncore__DOT__u_watch__DOT__pre_q + clocks;
-    u.rootp->sluice_uncore__DOT__u_watch__DOT__clocks_o += static_cast<uint32_t>(clocks);
+    u.rootp->sluice_uncore__DOT__u_watch__DOT__clocks_o += clocks;
     u.rootp->sluice_uncore__DOT__u_watch__DOT__pre_q = sub % kClocksPerMicro;
     if (!live) u.rootp->sluice_uncore__DOT__u_watch__DOT__time_us_o += sub / kClocksPerMicro;
 }

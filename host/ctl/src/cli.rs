@@ -10,7 +10,7 @@ use sluice_rpc::method::{Kind, Method, Param};
 use sluice_rpc::methods::METHODS;
 
 /// Subcommands that are no methods, in the order of the help.
-pub const OWN: [&str; 11] = [
+pub const OWN: [&str; 12] = [
     "status",
     "top",
     "health",
@@ -19,6 +19,7 @@ pub const OWN: [&str; 11] = [
     "selftest",
     "flash",
     "stop",
+    "trace",
     "rpc",
     "completion",
     "man",
@@ -157,7 +158,7 @@ fn global() -> [Arg; 3] {
     ]
 }
 
-fn own_commands() -> [Command; 11] {
+fn own_commands() -> [Command; 12] {
     [
         Command::new("status").about("Shows daemon, card, ports, SSDs and subsystems"),
         Command::new("top")
@@ -226,6 +227,7 @@ fn own_commands() -> [Command; 11] {
                     .value_name("UNIT")
                     .help("Not if systemd restarts this unit: then they go on, and the next daemon takes them over"),
             ),
+        trace(),
         Command::new("rpc")
             .about("Calls a method with parameters in JSON")
             .arg(Arg::new("method").required(true).value_name("METHOD"))
@@ -251,6 +253,55 @@ fn own_commands() -> [Command; 11] {
                 .help("Where to; it must exist"),
         ),
     ]
+}
+
+fn trace() -> Command {
+    let number = |name: &'static str, value: &'static str, about: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(about)
+    };
+    Command::new("trace")
+        .about("Captures what the card receives and sends, as pcapng")
+        .after_help(
+            "Without -w the capture goes to standard output, for `| tcpdump -r -` or `| wireshark -k -i -`. It ends with \
+             --count, --seconds or an interrupt, and says on standard error how many frames there were, and how many \
+             more found no room.",
+        )
+        .arg(
+            Arg::new("write")
+                .short('w')
+                .long("write")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write to this file, - for standard output"),
+        )
+        .arg(
+            number("snap", "N", "Bytes kept of each frame")
+                .default_value("128")
+                .value_parser(value_parser!(u64).range(0..=9216)),
+        )
+        .arg(
+            number("count", "N", "End after so many frames")
+                .short('c')
+                .value_parser(value_parser!(u64).range(1..)),
+        )
+        .arg(
+            number("seconds", "N", "End after so many seconds")
+                .value_parser(value_parser!(u64).range(1..=86_400)),
+        )
+        .arg(
+            number("direction", "WHICH", "Frames received by the card, sent by it, or both")
+                .default_value("both")
+                .value_parser(PossibleValuesParser::new(["rx", "tx", "both"])),
+        )
+        .arg(
+            number("filter", "LIST", "Only frames from or to a port: tcp:PORT, udp:PORT, rdma (udp:4791), or tcp:PORT,rdma")
+                .value_parser(crate::trace::filter),
+        )
+        .arg(
+            number("ring", "BYTES", "Ring in the server's memory, a power of two from 4096 to 16777216")
+                .default_value("4194304")
+                .value_parser(value_parser!(u64).range(4096..=16 << 20)),
+        )
 }
 
 fn seconds(

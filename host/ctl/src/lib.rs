@@ -6,6 +6,7 @@
 //! - [`views`]: the answers that are worth more than a table of everything;
 //! - [`top`]: the live view;
 //! - [`flash`]: firmware into the card; [`stop`]: the end, unless it is a restart;
+//! - [`trace`]: what the card sees on the wire, as a capture;
 //! - [`pages`]: completion scripts and man pages;
 //! - [`run`]: a command done, with its exit code.
 #![forbid(unsafe_code)]
@@ -18,4 +19,5 @@ pub mod run;
 pub mod show;
 pub mod stop;
 pub mod top;
+pub mod trace;
 pub mod views;

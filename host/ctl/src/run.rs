@@ -12,7 +12,7 @@ use sluice_rpc::client::{Client, ClientError};
 use sluice_rpc::methods;
 
 use crate::params::{self, ParamError};
-use crate::{flash, pages, show, stop, top, views};
+use crate::{flash, pages, show, stop, top, trace, views};
 
 /// How often `log --follow` asks.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
@@ -29,6 +29,17 @@ pub enum Failure {
     /// Where the output goes.
     #[error("output: {0}")]
     Output(#[from] io::Error),
+    /// A file that is to be written.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// What the daemon answers cannot be.
+    #[error("{0}; do the versions of sluicectl and sluiced differ?")]
+    Answer(String),
     /// It is done, and what was looked at is not well.
     #[error("{0}")]
     NotWell(String),
@@ -94,6 +105,7 @@ pub fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<(), Failure> {
         "log" => log(&mut daemon, sub, json, out),
         "flash" => flash::run(&mut daemon, sub, json, out),
         "stop" => stop::run(&mut daemon, sub, out),
+        "trace" => trace::run(&mut daemon, sub, out),
         "top" => top::run(&mut daemon, sub, json, out),
         "rpc" => {
             let method = sub.get_one::<String>("method").expect("required");

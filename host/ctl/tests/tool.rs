@@ -209,3 +209,95 @@ fn man_pages_of_every_subcommand_are_written() {
     }
     std::fs::remove_dir_all(&folder).expect("it is there");
 }
+
+/// Blocks of a pcapng file: kind and content.
+fn blocks(mut file: &[u8]) -> Vec<(u32, Vec<u8>)> {
+    let word = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().expect("4 bytes"));
+    let mut all = Vec::new();
+    while !file.is_empty() {
+        let len = word(file, 4) as usize;
+        assert_eq!(word(file, len - 4) as usize, len);
+        all.push((word(file, 0), file[8..len - 4].to_vec()));
+        file = &file[len..];
+    }
+    all
+}
+
+#[test]
+fn a_trace_is_read_to_its_end_written_as_pcapng_and_its_losses_told() {
+    let record = |len: u8, flags: u8, clocks: u64, lost: u8| {
+        let mut bytes = vec![2, 0, len, 0, flags, 0, lost, 0];
+        bytes.extend(clocks.to_le_bytes());
+        bytes.extend([len, 0xAB]);
+        bytes.resize(32, 0);
+        bytes
+    };
+    let piece = |records: &[Vec<u8>], done: bool| {
+        use base64::Engine;
+        let data = base64::engine::general_purpose::STANDARD.encode(records.concat());
+        json!({"result": {"data": data, "records": 3, "lost": 5, "error": null, "done": done}})
+    };
+    let began = json!({"result": {"id": 7, "clocks": 1000, "unix_nanos": 5_000_000_000_u64,
+        "nanos_per_clock": 4, "ring": 4_194_304}});
+    let first = piece(&[record(60, 0, 1250, 0), record(61, 1, 1300, 2)], false);
+    // Beyond the count: not written, but read, so that the trace ends.
+    let second = piece(&[record(62, 0, 1400, 5)], false);
+    let stopped = json!({"result": {"records": 3, "lost": 5, "error": null}});
+    let last = piece(&[], true);
+    let fake = Fake::new(vec![began, first, stopped, second, last]);
+    let out = tool(
+        &fake.socket,
+        &[
+            "trace",
+            "--count",
+            "2",
+            "--snap",
+            "2",
+            "--filter",
+            "tcp:4420,rdma",
+        ],
+    );
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(
+        text(&out.stderr),
+        "2 frames captured, 5 found no room and were lost\n"
+    );
+    let blocks = blocks(&out.stdout);
+    let kinds: Vec<_> = blocks.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [0x0A0D_0D0A, 1, 6, 6, 5]);
+    // 250 clocks of 4 ns after the start; the second has lost two before it and was sent.
+    let packet = &blocks[2].1;
+    assert_eq!(packet[8..12], 705_033_704_u32.to_le_bytes());
+    assert_eq!(packet[12..22], [2, 0, 0, 0, 60, 0, 0, 0, 60, 0xAB]);
+    let packet = &blocks[3].1;
+    assert_eq!(
+        packet[24..44],
+        [2, 0, 4, 0, 2, 0, 0, 0, 4, 0, 8, 0, 2, 0, 0, 0, 0, 0, 0, 0]
+    );
+    let requests = fake.requests();
+    let methods: Vec<_> = requests.iter().map(|r| r["method"].clone()).collect();
+    assert_eq!(
+        methods,
+        [
+            "sluice_trace_start",
+            "sluice_trace_read",
+            "sluice_trace_stop",
+            "sluice_trace_read",
+            "sluice_trace_read"
+        ]
+    );
+    let params = json!({"direction": "both", "snap": 2, "tcp_port": 4420, "udp_port": 4791, "ring": 4_194_304});
+    assert_eq!(requests[0]["params"], params);
+    assert_eq!(requests[2]["params"], json!({"id": 7}));
+}
+
+#[test]
+fn a_trace_that_the_card_has_ended_is_a_failure_with_its_reason() {
+    let began = json!({"result": {"id": 1, "clocks": 0, "unix_nanos": 0, "nanos_per_clock": 4}});
+    let ended = json!({"result": {"data": "", "records": 0, "lost": 0, "error": "the card could not", "done": true}});
+    let fake = Fake::new(vec![began, ended]);
+    let out = tool(&fake.socket, &["trace"]);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    assert_eq!(text(&out.stderr), "sluicectl: the card could not\n");
+    fake.requests();
+}

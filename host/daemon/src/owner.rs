@@ -19,6 +19,7 @@ mod log_ring;
 mod nvmf;
 mod restore;
 mod ssd;
+mod trace;
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -87,6 +88,9 @@ pub struct Owner<B: Backends> {
     started: Instant,
     last_round: Option<Instant>,
     last_retry: Instant,
+    trace: Option<trace::Running>,
+    /// Traces so far.
+    traces: u64,
     stopping: bool,
     flashing: flash::Flashing,
     /// SSDs that are being given firmware.
@@ -156,6 +160,7 @@ impl<B: Backends> Owner<B> {
                 self.card_failed(&error.to_string());
             }
             self.log.take(self.rig.card());
+            self.look_after_trace();
         }
     }
 
@@ -251,6 +256,9 @@ impl<B: Backends> Owner<B> {
                 (self.stopping, self.take_down) = (true, true);
                 Ok(json!(true))
             }
+            "sluice_trace_start" => self.trace_start(params),
+            "sluice_trace_read" => self.trace_read(params),
+            "sluice_trace_stop" => self.trace_stop(params),
             "sluice_export_nvmet" => Ok(nvmet::export(self.rig.config())),
             "sluice_import_nvmet" => self.import_nvmet(params),
             other => Err(RpcError::internal(format!(

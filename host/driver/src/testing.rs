@@ -130,6 +130,14 @@ impl FakeCard {
         self.state.borrow_mut().trouble = trouble;
     }
 
+    /// Writes host memory at a bus address, as the card does.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn write_memory(&self, bus: u64, bytes: &[u8]) {
+        assert!(self.memory.write_bus(bus, bytes), "outside host memory");
+    }
+
     /// From now on only this many words can be loaded.
     pub fn stops_loading_after(&self, words: usize) {
         self.state.borrow_mut().load_limit = words;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_driver::card::trace::TraceOptions;
 use sluice_driver::card::{Card, CardError, CardEvent, CardOptions, Firmware, ImageKind};
 use sluice_driver::testing::{FakeCard, FakeDevice};
 use sluice_regs::bar0_regs as bar0;
@@ -210,4 +211,155 @@ fn events_come_one_by_one_and_between_commands() {
         Ok(Some(CardEvent::Known(Event::SsdTimeout, 1)))
     );
     assert_eq!(card.next_event(Duration::from_millis(30)), Ok(None));
+}
+
+#[test]
+fn a_trace_needs_hardware_for_it_and_options_that_can_be() {
+    let fake = FakeCard::default();
+    let mut card = boot(&fake, None).expect("boots");
+    let standard = TraceOptions::default();
+    let error = card.start_trace(standard).expect_err("no feature");
+    assert!(matches!(error, CardError::NoTrace { .. }));
+    let mut features = bar0::Features(0).0;
+    features |= 1 << 6;
+    fake.set(bar0::FEATURES_OFFSET, features);
+    for (options, says) in [
+        (
+            TraceOptions {
+                snap: 9217,
+                ..standard
+            },
+            "at most 9216 bytes wanted, 9217 came",
+        ),
+        (
+            TraceOptions {
+                ring: 5000,
+                ..standard
+            },
+            "a power of two from 4096 to 16777216 bytes wanted, 5000 came",
+        ),
+        (
+            TraceOptions {
+                ring: 1 << 25,
+                ..standard
+            },
+            "33554432 came",
+        ),
+    ] {
+        let error = card.start_trace(options).expect_err("cannot be");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let error = card.read_trace(1).expect_err("none runs");
+    assert!(matches!(error, CardError::NoTraceRuns { .. }));
+}
+
+/// A small ring that the test writes as the card would.
+const SMALL: TraceOptions = TraceOptions {
+    receive: true,
+    send: false,
+    snap: 128,
+    tcp_port: 4420,
+    udp_port: 0,
+    ring: 4096,
+};
+
+fn tracing(fake: &FakeCard) -> (Card<FakeDevice>, u64) {
+    fake.set(bar0::FEATURES_OFFSET, 1 << 6);
+    let mut card = boot(fake, None).expect("boots");
+    // Status `tracing` without `active`: it has begun, and will have ended when it is to.
+    fake.set(bar0::TRACE_STATUS_OFFSET, 2);
+    card.start_trace(SMALL).expect("it starts");
+    let control = bar0::TraceCtrl(fake.get(bar0::TRACE_CTRL_OFFSET));
+    assert!(control.enable() && control.receive() && !control.send());
+    assert_eq!((control.snap(), control.order()), (128, 0));
+    assert_eq!(fake.get(bar0::TRACE_FILTER_OFFSET), 4420);
+    let low = fake.get(bar0::TRACE_BASE_LO_OFFSET);
+    let ring = u64::from(fake.get(bar0::TRACE_BASE_HI_OFFSET)) << 32 | u64::from(low);
+    assert_eq!(ring % 4096, 0);
+    (card, ring)
+}
+
+#[test]
+fn records_are_taken_whole_across_the_ends_of_the_ring_and_the_tail_follows() {
+    let fake = FakeCard::default();
+    let (mut card, ring) = tracing(&fake);
+    assert!(matches!(
+        card.start_trace(SMALL),
+        Err(CardError::TraceRuns { .. })
+    ));
+    assert!(card.read_trace(4096).expect("nothing yet").is_empty());
+    let (mut head, mut taken) = (0_u32, 0_u32);
+    for round in 0..40_u32 {
+        // Three records of 20 bytes of frame, 48 bytes each.
+        for n in 0..3_u8 {
+            let mut record = vec![20, 0, 60, 0, 0, 0, 0, 0, n, round as u8, 0, 0, 0, 0, 0, 0];
+            record.extend([round as u8 + n; 20]);
+            record.resize(48, 0xEE);
+            for (i, byte) in record.iter().enumerate() {
+                let at = ring + u64::from((head + i as u32) % 4096);
+                fake.write_memory(at, &[*byte]);
+            }
+            head += 48;
+        }
+        fake.write_memory(ring + 4096, &head.to_le_bytes());
+        let two = card.read_trace(100).expect("records");
+        assert_eq!(two.len(), 96, "what fits");
+        let one = card.read_trace(1).expect("records");
+        assert_eq!(one.len(), 48, "one at least");
+        for (n, record) in two.chunks(48).chain([&one[..]]).enumerate() {
+            assert_eq!(record[8..10], [n as u8, round as u8]);
+            assert_eq!(record[16..36], [round as u8 + n as u8; 20]);
+        }
+        taken += 144;
+        assert_eq!(fake.get(bar0::TRACE_TAIL_OFFSET), taken);
+    }
+    fake.set(bar0::TRACE_STATUS_OFFSET, 4);
+    fake.set(bar0::TRACE_LOST_OFFSET, 9);
+    let state = card.stop_trace().expect("it ends");
+    assert_eq!((state.lost, state.bus_error), (9, true));
+    assert_eq!(fake.get(bar0::TRACE_CTRL_OFFSET), 0);
+    assert!(!card.is_tracing());
+}
+
+#[test]
+fn a_ring_that_makes_no_sense_stops_the_trace_and_says_where() {
+    for (head, first, says) in [
+        (8192_u32, [0_u8; 4], "8192 bytes in a ring of 4096 bytes"),
+        (24, [0; 4], "24 bytes in a ring"),
+        (
+            64,
+            [100, 0, 100, 0],
+            "a record of 100 bytes of a frame of 100, 64 bytes are written",
+        ),
+        (64, [9, 0, 8, 0], "a record of 9 bytes of a frame of 8"),
+    ] {
+        let fake = FakeCard::default();
+        let (mut card, ring) = tracing(&fake);
+        fake.write_memory(ring, &first);
+        fake.write_memory(ring + 4096, &head.to_le_bytes());
+        fake.set(bar0::TRACE_STATUS_OFFSET, 0);
+        let error = card.read_trace(4096).expect_err("nonsense");
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!card.is_tracing());
+    }
+}
+
+#[test]
+fn a_card_that_cannot_reach_the_ring_or_neither_starts_nor_ends_says_so() {
+    let fake = FakeCard::default();
+    fake.set(bar0::FEATURES_OFFSET, 1 << 6);
+    let mut card = boot(&fake, None).expect("boots");
+    fake.set(bar0::TRACE_STATUS_OFFSET, 4);
+    let error = card.start_trace(SMALL).expect_err("bus error");
+    assert!(matches!(error, CardError::TraceBus { .. }));
+    assert!(!card.is_tracing());
+    // Active for ever: it is not even started.
+    fake.set(bar0::TRACE_STATUS_OFFSET, 1);
+    let error = card.start_trace(SMALL).expect_err("stuck");
+    assert!(
+        error.to_string().contains("for the trace to end"),
+        "{error}"
+    );
+    let adopted = Card::adopt(fake.device(PACKET_MEMORY), CardOptions::default());
+    assert!(matches!(adopted.err(), Some(CardError::TraceStuck { .. })));
 }

@@ -631,6 +631,52 @@ pub const METHODS: &[Method] = &[
             ),
         ],
     ),
+    method(
+        "sluice_trace_start",
+        OWN,
+        "Starts a trace of the card's Ethernet port.",
+        "the trace's number, and one moment on the clocks of card and server",
+        &[
+            opt(
+                "direction",
+                Kind::Text,
+                "`rx`, `tx` or `both` (taken if left out)",
+            ),
+            opt(
+                "snap",
+                Kind::Number(9216),
+                "Bytes kept of each frame; 128 if left out",
+            ),
+            opt("tcp_port", U16, "Frames from or to this TCP port"),
+            opt("udp_port", U16, "Frames from or to this UDP port"),
+            opt(
+                "ring",
+                Kind::Number(16 << 20),
+                "Bytes of the ring, a power of two from 4096; 4 MiB if left out",
+            ),
+        ],
+    ),
+    method(
+        "sluice_trace_read",
+        OWN,
+        "Takes records out of a trace.",
+        "records as the card wrote them, in base64, frames lost, and whether that is all",
+        &[
+            need("id", U64, "Number of the trace"),
+            opt(
+                "max",
+                Kind::Number(1 << 20),
+                "Bytes of records at most; 256 KiB if left out",
+            ),
+        ],
+    ),
+    method(
+        "sluice_trace_stop",
+        OWN,
+        "Ends a trace; it is to be read until that is all.",
+        "records written and frames lost",
+        &[need("id", U64, "Number of the trace")],
+    ),
 ];
 
 /// The method of this name.

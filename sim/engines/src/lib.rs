@@ -5,8 +5,10 @@
 
 mod roce;
 mod rx;
+mod trace;
 mod tx;
 
 pub use roce::{RoceDrop, malformed_roce, parse_roce, transmit_roce};
 pub use rx::{DropReason, MAX_FRAME, merges, parse, receive};
+pub use trace::{Filter, Seen, bytes as trace_bytes, record as trace_record};
 pub use tx::{Memory, transmit};

@@ -160,6 +160,24 @@ pub const FLASH_BUFFER_WORD_OFFSET: u32 = 0x600;
 pub const FLASH_BUFFER_WORD_COUNT: u32 = 64;
 /// Bytes from one `FLASH_BUFFER_WORD` to the next.
 pub const FLASH_BUFFER_WORD_STRIDE: u32 = 0x4;
+/// Byte offset of `TRACE_CTRL`: trace control.
+pub const TRACE_CTRL_OFFSET: u32 = 0x700;
+/// Byte offset of `TRACE_FILTER`: trace filter.
+pub const TRACE_FILTER_OFFSET: u32 = 0x704;
+/// Byte offset of `TRACE_BASE_LO`: trace ring, low.
+pub const TRACE_BASE_LO_OFFSET: u32 = 0x708;
+/// Byte offset of `TRACE_BASE_HI`: trace ring, high.
+pub const TRACE_BASE_HI_OFFSET: u32 = 0x70c;
+/// Byte offset of `TRACE_TAIL`: trace tail.
+pub const TRACE_TAIL_OFFSET: u32 = 0x710;
+/// Byte offset of `TRACE_HEAD`: trace head.
+pub const TRACE_HEAD_OFFSET: u32 = 0x714;
+/// Byte offset of `TRACE_STATUS`: trace status.
+pub const TRACE_STATUS_OFFSET: u32 = 0x718;
+/// Byte offset of `TRACE_LOST`: trace losses.
+pub const TRACE_LOST_OFFSET: u32 = 0x71c;
+/// Byte offset of `TRACE_CLOCKS`: clocks.
+pub const TRACE_CLOCKS_OFFSET: u32 = 0x720;
 /// Byte offset of `MSIX_ENTRY_ADDR_LO`: message address.
 pub const MSIX_ENTRY_ADDR_LO_OFFSET: u32 = 0x8000;
 /// Instances of `MSIX_ENTRY_ADDR_LO`.
@@ -204,6 +222,8 @@ bitfield! {
     pub bool, roce, _: 4;
     /// Serial flash, boot program and fuses.
     pub bool, flash, _: 5;
+    /// Trace of the Ethernet port.
+    pub bool, trace, _: 6;
 }
 
 bitfield! {
@@ -403,6 +423,60 @@ bitfield! {
     impl Debug;
     /// Core that gets TCP frames whose flow hash bits 6:0 are this entry's index. Not cleared by soft reset.
     pub u8, core, set_core: 4, 0;
+}
+
+bitfield! {
+    /// Trace control. What a trace is to keep, and its start: enable goes from 0 to 1. The rest, TRACE_FILTER and
+    /// TRACE_BASE are looked at in that moment only.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct TraceCtrl(u32);
+    impl Debug;
+    /// 1: trace. 0: end the trace; what was seen is still written. A trace also ends when CTRL.run becomes 0, and a new
+    /// one starts only after enable was 0.
+    pub bool, enable, set_enable: 0;
+    /// Received frames.
+    pub bool, receive, set_receive: 1;
+    /// Sent frames.
+    pub bool, send, set_send: 2;
+    /// The ring has 4 KiB shifted left by this; at most 12.
+    pub u8, order, set_order: 11, 8;
+    /// Bytes kept of each frame, at most 9,216.
+    pub u16, snap, set_snap: 29, 16;
+}
+
+bitfield! {
+    /// Trace filter. With both 0 all frames are kept, else those from or to one of the ports.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct TraceFilter(u32);
+    impl Debug;
+    /// TCP port; 0: no TCP.
+    pub u16, tcp_port, set_tcp_port: 15, 0;
+    /// UDP port; 0: no UDP.
+    pub u16, udp_port, set_udp_port: 31, 16;
+}
+
+bitfield! {
+    /// Trace ring, low. Bus address of the ring, bits 31:12. The status row lies behind the ring.
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct TraceBaseLo(u32);
+    impl Debug;
+    /// Bits 31:12.
+    pub u32, page, set_page: 31, 12;
+}
+
+bitfield! {
+    /// Trace status
+    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    pub struct TraceStatus(u32);
+    impl Debug;
+    /// Not ended: the ring may still be written.
+    pub bool, active, _: 0;
+    /// Frames that begin now are kept.
+    pub bool, tracing, _: 1;
+    /// The last trace ended, or never began, because reading the ring failed.
+    pub bool, bus_error, _: 2;
+    /// The last trace did not begin because order was above 12.
+    pub bool, bad_order, _: 3;
 }
 
 bitfield! {
@@ -631,7 +705,26 @@ pub struct Block {
     /// Flash buffer. What flash transfers send and receive. Not cleared by soft reset; not to be touched during a
     /// transfer.
     pub flash_buffer: FlashBuffer,
-    _gap11: [u32; 7744],
+    /// Trace control. What a trace is to keep, and its start: enable goes from 0 to 1. The rest, TRACE_FILTER and
+    /// TRACE_BASE are looked at in that moment only.
+    pub trace_ctrl: RW<TraceCtrl>,
+    /// Trace filter. With both 0 all frames are kept, else those from or to one of the ports.
+    pub trace_filter: RW<TraceFilter>,
+    /// Trace ring, low. Bus address of the ring, bits 31:12. The status row lies behind the ring.
+    pub trace_base_lo: RW<TraceBaseLo>,
+    /// Trace ring, high. Bits 63:32.
+    pub trace_base_hi: RW<u32>,
+    /// Trace tail. Bytes that the host has taken since the start, wrapping; to be 0 at the start.
+    pub trace_tail: RW<u32>,
+    /// Trace head
+    pub trace_head: RO<u32>,
+    /// Trace status
+    pub trace_status: RO<TraceStatus>,
+    /// Trace losses
+    pub trace_lost: RO<u32>,
+    /// Clocks
+    pub trace_clocks: [RO<u32>; 2],
+    _gap11: [u32; 7734],
     /// MSI-X table. PCI Local Bus 3.0, section 6.8.2.
     pub msix: Msix,
     _gap12: [u32; 3968],
@@ -704,6 +797,15 @@ const _: () = assert!(offset_of!(Block, drop_icrc) == 0x1b4);
 const _: () = assert!(offset_of!(Block, steer) == 0x200);
 const _: () = assert!(offset_of!(Block, doorbell) == 0x400);
 const _: () = assert!(offset_of!(Block, flash_buffer) == 0x600);
+const _: () = assert!(offset_of!(Block, trace_ctrl) == 0x700);
+const _: () = assert!(offset_of!(Block, trace_filter) == 0x704);
+const _: () = assert!(offset_of!(Block, trace_base_lo) == 0x708);
+const _: () = assert!(offset_of!(Block, trace_base_hi) == 0x70c);
+const _: () = assert!(offset_of!(Block, trace_tail) == 0x710);
+const _: () = assert!(offset_of!(Block, trace_head) == 0x714);
+const _: () = assert!(offset_of!(Block, trace_status) == 0x718);
+const _: () = assert!(offset_of!(Block, trace_lost) == 0x71c);
+const _: () = assert!(offset_of!(Block, trace_clocks) == 0x720);
 const _: () = assert!(offset_of!(Block, msix) == 0x8000);
 const _: () = assert!(offset_of!(Block, msix_pending) == 0xc000);
 
@@ -757,6 +859,7 @@ pub const REGISTERS: &[crate::Register] = &[
             crate::Field { name: "core_sleep", about: "Cores can sleep until an event.", high: 3, low: 3 },
             crate::Field { name: "roce", about: "RoCEv2 in rx and tx: ICRC, headers, steering by queue pair, messages cut into packets.", high: 4, low: 4 },
             crate::Field { name: "flash", about: "Serial flash, boot program and fuses.", high: 5, low: 5 },
+            crate::Field { name: "trace", about: "Trace of the Ethernet port.", high: 6, low: 6 },
         ],
     },
     crate::Register {
@@ -1467,6 +1570,113 @@ pub const REGISTERS: &[crate::Register] = &[
         arrays: &[(64, 0x4)],
         fields: &[
             crate::Field { name: "bytes", about: "Four bytes; the first one in bits 7:0.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_CTRL",
+        about: "Trace control. What a trace is to keep, and its start: enable goes from 0 to 1. The rest, TRACE_FILTER and TRACE_BASE are looked at in that moment only.",
+        offset: 0x700,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "enable", about: "1: trace. 0: end the trace; what was seen is still written. A trace also ends when CTRL.run becomes 0, and a new one starts only after enable was 0.", high: 0, low: 0 },
+            crate::Field { name: "receive", about: "Received frames.", high: 1, low: 1 },
+            crate::Field { name: "send", about: "Sent frames.", high: 2, low: 2 },
+            crate::Field { name: "order", about: "The ring has 4 KiB shifted left by this; at most 12.", high: 11, low: 8 },
+            crate::Field { name: "snap", about: "Bytes kept of each frame, at most 9,216.", high: 29, low: 16 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_FILTER",
+        about: "Trace filter. With both 0 all frames are kept, else those from or to one of the ports.",
+        offset: 0x704,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "tcp_port", about: "TCP port; 0: no TCP.", high: 15, low: 0 },
+            crate::Field { name: "udp_port", about: "UDP port; 0: no UDP.", high: 31, low: 16 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_BASE_LO",
+        about: "Trace ring, low. Bus address of the ring, bits 31:12. The status row lies behind the ring.",
+        offset: 0x708,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "page", about: "Bits 31:12.", high: 31, low: 12 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_BASE_HI",
+        about: "Trace ring, high. Bits 63:32.",
+        offset: 0x70c,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "value", about: "The word.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_TAIL",
+        about: "Trace tail. Bytes that the host has taken since the start, wrapping; to be 0 at the start.",
+        offset: 0x710,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "value", about: "The word.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_HEAD",
+        about: "Trace head",
+        offset: 0x714,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "bytes", about: "Bytes written since the start, wrapping. The newest may still be on their way: the status row says what has arrived.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_STATUS",
+        about: "Trace status",
+        offset: 0x718,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "active", about: "Not ended: the ring may still be written.", high: 0, low: 0 },
+            crate::Field { name: "tracing", about: "Frames that begin now are kept.", high: 1, low: 1 },
+            crate::Field { name: "bus_error", about: "The last trace ended, or never began, because reading the ring failed.", high: 2, low: 2 },
+            crate::Field { name: "bad_order", about: "The last trace did not begin because order was above 12.", high: 3, low: 3 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_LOST",
+        about: "Trace losses",
+        offset: 0x71c,
+        bytes: 4,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "frames", about: "Frames not kept since the start for want of room in the ring or in the card, wrapping.", high: 31, low: 0 },
+        ],
+    },
+    crate::Register {
+        name: "TRACE_CLOCKS",
+        about: "Clocks",
+        offset: 0x720,
+        bytes: 8,
+        readable: true,
+        arrays: &[],
+        fields: &[
+            crate::Field { name: "clocks", about: "Clocks since power-on, as in the trace. Reading the low word latches the high word: read low before high.", high: 63, low: 0 },
         ],
     },
     crate::Register {

@@ -105,6 +105,8 @@ impl<B: Backends> Owner<B> {
             started: now,
             last_round: None,
             last_retry: now,
+            trace: None,
+            traces: 0,
             stopping: false,
             flashing: flash::Flashing::default(),
             updates: Vec::new(),

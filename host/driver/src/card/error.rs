@@ -113,6 +113,70 @@ pub enum CardError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What a trace was asked to be cannot be.
+    #[error("{name}: trace: {what}: {want} wanted, {got} came")]
+    TraceOption {
+        /// The device.
+        name: String,
+        /// Which of its options.
+        what: &'static str,
+        /// What it may be.
+        want: String,
+        /// What it is.
+        got: u64,
+    },
+    /// Nothing to trace with.
+    #[error("{name}: the card's hardware has no trace; a newer build of it has")]
+    NoTrace {
+        /// The device.
+        name: String,
+    },
+    /// There is one already.
+    #[error("{name}: a trace is running already; stop it first")]
+    TraceRuns {
+        /// The device.
+        name: String,
+    },
+    /// There is none.
+    #[error("{name}: no trace is running; start one first")]
+    NoTraceRuns {
+        /// The device.
+        name: String,
+    },
+    /// The card cannot reach the ring.
+    #[error(
+        "{name}: the trace has ended: the card could not read its ring at bus address {ring:#x}; is bus mastering on, and the IOMMU's mapping in place?"
+    )]
+    TraceBus {
+        /// The device.
+        name: String,
+        /// Where it was.
+        ring: u64,
+    },
+    /// It does not start, or does not end.
+    #[error(
+        "{name}: waited {limit:?} for the trace to {what}, its status is {status:#x}; reset the card"
+    )]
+    TraceStuck {
+        /// The device.
+        name: String,
+        /// `start` or `end`.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+        /// `TRACE_STATUS`.
+        status: u32,
+    },
+    /// What is in the ring makes no sense.
+    #[error("{name}: the trace's ring makes no sense at byte {at:#x}: {reason}; it was stopped")]
+    TraceRing {
+        /// The device.
+        name: String,
+        /// Byte counted from the trace's start.
+        at: u32,
+        /// What is wrong.
+        reason: String,
+    },
     /// It cannot be taken over.
     #[error("{name}: {what} wanted of a running card to take it over; it must be booted")]
     NotRunning {

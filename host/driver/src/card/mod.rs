@@ -9,6 +9,7 @@ pub mod flat;
 mod load;
 mod log_ring;
 mod queue;
+pub mod trace;
 pub mod update;
 
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub struct Card<D: Device> {
     device: D,
     queue: HostQueuePair,
     info: Info,
+    /// The trace that runs, if one does.
+    trace: Option<trace::Ring>,
 }
 
 impl<D: Device> Card<D> {
@@ -105,6 +108,7 @@ impl<D: Device> Card<D> {
             device,
             queue,
             info: Info::default(),
+            trace: None,
         };
         card.greet()?;
         Ok(card)
@@ -143,6 +147,8 @@ impl<D: Device> Card<D> {
     /// [`CardError::NotRunning`] and others; the card can only be [booted](Card::boot) then.
     pub fn adopt(device: D, options: CardOptions) -> Result<Self, CardError> {
         identify(&device)?;
+        // First of all: its ring lies in memory that may be given to others from now on.
+        trace::switch_off(&device)?;
         let bar = device.bar(0)?;
         let packet_memory = device.bar(2)?.bus();
         for (offset, want, what) in [
@@ -173,6 +179,7 @@ impl<D: Device> Card<D> {
             device,
             queue,
             info: Info::default(),
+            trace: None,
         };
         card.info = card.identify()?;
         let (name, firmware) = (card.device.name(), &card.info.firmware);

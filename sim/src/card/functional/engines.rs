@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+use sluice_engines::Seen;
 use sluice_hal::{
     BufId, Mail, Micros, MoveDone, MoveJob, MoveSource, MoveTarget, PmAddr, Rx, RxFlags, TxJob,
     layout,
@@ -14,6 +15,7 @@ use super::CLOCKS_PER_MICRO;
 use super::memory::PacketMemory;
 use super::registers::Registers;
 use super::storage::Storage;
+use super::trace::Trace;
 use crate::card::{Ethernet, TimeSource};
 use crate::fabric::{BusError, Clock, MAX_PAYLOAD, Port, Tlp};
 
@@ -63,6 +65,7 @@ pub struct Shared {
     time: TimeSource,
     micros: u64,
     pub storage: Storage,
+    trace: Trace,
 }
 
 impl Shared {
@@ -81,6 +84,7 @@ impl Shared {
             time: TimeSource::Clocks,
             micros: 0,
             storage: Storage::blank(seed),
+            trace: Trace::new(),
         };
         shared.reset();
         shared
@@ -99,6 +103,16 @@ impl Shared {
         self.large = (layout::RX_SMALL_COUNT as u16..layout::RX_BUFS as u16).collect();
         self.writes.clear();
         self.host_read = None;
+        self.trace.reset();
+    }
+
+    /// After a register was written. While the engines are held in reset the trace is, too.
+    pub fn look_at_trace(&mut self) {
+        if self.registers.running() {
+            self.trace.look(&self.registers);
+        } else {
+            self.trace.reset();
+        }
     }
 
     pub fn cores(&self) -> u8 {
@@ -146,7 +160,10 @@ impl Shared {
                 && t.moves_done.is_empty()
                 && t.mail.is_empty())
         };
-        self.host_read.is_some() || !self.writes.is_empty() || self.tiles.iter().any(tile)
+        self.host_read.is_some()
+            || !self.writes.is_empty()
+            || self.trace.is_busy()
+            || self.tiles.iter().any(tile)
     }
 
     pub fn random(&mut self) -> u32 {
@@ -187,6 +204,9 @@ impl Shared {
     /// A register as the host reads it; the core window shows the selected core's counter.
     pub fn register(&self, offset: u32) -> u32 {
         use sluice_regs::bar0_regs::{CORE_SELECT_OFFSET, CORE_VALUE_OFFSET};
+        if let Some(value) = self.trace.register(offset, self.clock) {
+            return value;
+        }
         if offset != CORE_VALUE_OFFSET {
             return self.registers.read(offset);
         }
@@ -211,18 +231,21 @@ impl Shared {
     /// The rx engine: every frame that has arrived.
     pub fn receive(&mut self, now: Clock, ethernet: &mut Ethernet) {
         while ethernet.to_card.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, frame)) = ethernet.to_card.pop_front() else {
+            let Some((at, frame)) = ethernet.to_card.pop_front() else {
                 break;
             };
-            self.receive_frame(&frame);
+            self.receive_frame(at, &frame);
         }
     }
 
-    fn receive_frame(&mut self, frame: &[u8]) {
+    fn receive_frame(&mut self, at: Clock, frame: &[u8]) {
         self.registers.counters.rx_frames += 1;
         self.registers.counters.rx_bytes += frame.len() as u64;
         let own = self.registers.mac();
-        let mut rx = match sluice_engines::receive(frame, own, BufId(0), self.micros as u32) {
+        let judged = sluice_engines::receive(frame, own, BufId(0), self.micros as u32);
+        let seen = Seen::Received(judged.as_ref().map(|_| ()).map_err(|e| *e));
+        self.trace.frame(frame, seen, at, &self.registers);
+        let mut rx = match judged {
             Ok(rx) => rx,
             Err(reason) => return self.registers.counters.drop(reason),
         };
@@ -294,6 +317,7 @@ impl Shared {
         for core in 0..self.tiles.len() {
             while let Some(job) = self.tiles[core].tx.pop_front() {
                 for mut frame in sluice_engines::transmit(&job, &self.pm) {
+                    self.trace.frame(&frame, Seen::Sent, now, &self.registers);
                     // The MAC pads to the Ethernet minimum (IEEE 802.3, clause 4).
                     frame.resize(frame.len().max(60), 0);
                     self.registers.counters.tx_frames += 1;
@@ -303,6 +327,7 @@ impl Shared {
                 self.tiles[core].tx_done = self.tiles[core].tx_done.wrapping_add(1);
             }
         }
+        self.trace.run(now, pcie, &self.registers);
     }
 
     fn move_all(&mut self, now: Clock, pcie: &mut Port) {
@@ -378,6 +403,9 @@ impl Shared {
 
     /// Data that a read from host memory brought.
     pub fn host_data(&mut self, tag: u32, data: Result<Vec<u8>, BusError>) {
+        if self.trace.answer(tag, &data) {
+            return;
+        }
         let Some(read) = &mut self.host_read else {
             return;
         };
@@ -514,7 +542,7 @@ mod tests {
         let (small, _) = shared.free_buffers();
         for (qpn, core) in [(1, 0), (0x10_0005, 1), (0x2f_ffff, 2), (0x30_0000, 0)] {
             let frame = send_to(&mut shared, qpn);
-            shared.receive_frame(&frame);
+            shared.receive_frame(0, &frame);
             let got = shared.tiles[core].rx.pop_back().expect("delivered");
             assert!(matches!(got, Rx::Roce(packet) if packet.dest_qp == qpn && packet.psn == 7));
             let at = got.frame().addr.0 as usize;
@@ -523,9 +551,9 @@ mod tests {
         }
         let mut frame = send_to(&mut shared, 1);
         *frame.last_mut().expect("bytes") ^= 1;
-        shared.receive_frame(&frame);
+        shared.receive_frame(0, &frame);
         frame[42] = 0xff;
-        shared.receive_frame(&frame);
+        shared.receive_frame(0, &frame);
         let counted = |at| shared.registers.read(at);
         assert_eq!(
             (counted(DROP_ICRC_OFFSET), counted(DROP_ROCE_OFFSET)),

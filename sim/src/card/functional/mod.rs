@@ -8,6 +8,7 @@ mod hal;
 mod memory;
 mod registers;
 mod storage;
+mod trace;
 
 use std::sync::Arc;
 
@@ -172,6 +173,7 @@ impl FunctionalCard {
             }
             _ => {}
         }
+        self.shared.look_at_trace();
     }
 
     fn register_read(&mut self, addr: u32, len: usize) -> Vec<u8> {

@@ -63,6 +63,9 @@ impl Registers {
             counters: Counters::default(),
         };
         registers.set(r::LOAD_CORES_OFFSET, u32::MAX);
+        let mut trace = r::TraceCtrl(0);
+        trace.set_snap(128);
+        registers.set(r::TRACE_CTRL_OFFSET, trace.0);
         // Until the firmware steers otherwise, flows go round the data cores.
         for bucket in 0..r::STEER_ENTRY_COUNT {
             let core = 1 + bucket % u32::from(cores.saturating_sub(1).max(1));
@@ -251,7 +254,7 @@ impl Registers {
         match offset {
             r::MAGIC_OFFSET => MAGIC,
             r::MAP_VERSION_OFFSET => MAP_VERSION,
-            r::FEATURES_OFFSET => 0b1_0111,
+            r::FEATURES_OFFSET => 0b101_0111,
             r::NUMBERS_OFFSET => {
                 u32::from(self.cores) | (VECTORS as u32) << 16 | (DOORBELL_SLOTS as u32) << 24
             }
