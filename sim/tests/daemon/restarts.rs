@@ -334,7 +334,12 @@ fn a_daemon_killed_while_hosts_work_is_replaced_and_they_notice_nothing() {
     );
     assert!(names.values().all(|n| *n == 1), "{names:?}");
     call(&mut client, "sluice_stop", json!({}));
-    assert!(daemon.wait().expect("it is ours").success());
+    let ended = daemon.wait().expect("it is ours");
+    assert!(ended.success(), "{}", machine.log());
+    let log = std::fs::read_to_string(machine.folder.join("log")).expect("it logs");
+    for bad in ["not told of", "could not be taken over", "must be booted"] {
+        assert!(!log.contains(bad), "{bad}: {}", machine.folder.display());
+    }
 }
 
 /// A machine with hosts at work; what is in it.
