@@ -22,10 +22,19 @@ const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Rdma];
 /// The hosts, in a thread of their own.
 pub struct Hosts {
     stop: Arc<AtomicBool>,
+    gone: Arc<AtomicBool>,
     connected: Arc<AtomicBool>,
     /// Commands done.
     pub done: Arc<AtomicU64>,
     thread: Option<JoinHandle<Vec<Stats>>>,
+}
+
+/// What the thread and its owner share.
+struct Flags {
+    stop: Arc<AtomicBool>,
+    gone: Arc<AtomicBool>,
+    connected: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
 }
 
 struct Cable {
@@ -70,8 +79,13 @@ impl Hosts {
     pub fn start(cable: &Path, nqn: &'static str, seed: u64) -> Self {
         let port = SocketPort::connect(cable);
         let (stop, connected) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let done = Arc::<AtomicU64>::default();
-        let flags = (stop.clone(), connected.clone(), done.clone());
+        let (done, gone) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let flags = Flags {
+            stop: stop.clone(),
+            gone: gone.clone(),
+            connected: connected.clone(),
+            done: done.clone(),
+        };
         let thread = std::thread::spawn(move || {
             let cable = Cable {
                 port,
@@ -82,6 +96,7 @@ impl Hosts {
         });
         let hosts = Self {
             stop,
+            gone,
             connected,
             done,
             thread: Some(thread),
@@ -95,9 +110,30 @@ impl Hosts {
         hosts
     }
 
+    /// Waits until they have done so many commands more.
+    pub fn work(&self, ios: u64) -> Result<(), String> {
+        let (from, begun) = (self.done.load(Ordering::Acquire), Instant::now());
+        while self.done.load(Ordering::Acquire) < from + ios {
+            if self.has_ended() || begun.elapsed() > PATIENCE {
+                return Err(format!("no {ios} commands after {:?}", begun.elapsed()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// They have given up: something is wrong with their loads.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// They are switched off, as they are.
+    pub fn switch_off(mut self) {
+        self.gone.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
     }
 
     /// Ends the loads and the associations, which are those of the beginning; what came of the loads.
@@ -110,12 +146,7 @@ impl Hosts {
     }
 }
 
-fn work(
-    mut cable: Cable,
-    nqn: &str,
-    seed: u64,
-    (stop, connected, done): &(Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicU64>),
-) -> Vec<Stats> {
+fn work(mut cable: Cable, nqn: &str, seed: u64, flags: &Flags) -> Vec<Stats> {
     let target = "10.0.0.2:4420".parse().expect("an address");
     let mut hosts = [1, 2].map(|n| Initiator::new(&Config::numbered(n)));
     let mut controllers: Vec<Controller> = Vec::new();
@@ -131,6 +162,7 @@ fn work(
                 depth: 4,
                 read_percent: 50,
                 ios: u64::MAX,
+                ends_when_lost: true,
                 io_blocks: blocks,
                 span: u64::from(blocks) * 256,
                 seed,
@@ -141,13 +173,13 @@ fn work(
         });
         hosts[usize::from(n) - 1].attach(Workload::new(load));
     }
-    connected.store(true, Ordering::Release);
+    flags.connected.store(true, Ordering::Release);
     let (mut told, mut last) = (false, (0, Instant::now()));
     loop {
         cable.turn(&mut hosts.each_mut());
         let loads = || hosts.iter().filter_map(Initiator::workload);
         let ios: u64 = loads().map(|w| w.stats().ios()).sum();
-        done.store(ios, Ordering::Release);
+        flags.done.store(ios, Ordering::Release);
         if ios != last.0 {
             last = (ios, Instant::now());
         }
@@ -159,7 +191,10 @@ fn work(
         if loads().all(Workload::is_done) || wrong {
             break;
         }
-        if stop.load(Ordering::Acquire) && !told {
+        if flags.gone.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        if flags.stop.load(Ordering::Acquire) && !told {
             hosts.iter_mut().for_each(Initiator::end_workload);
             told = true;
         }

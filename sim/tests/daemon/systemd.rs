@@ -82,11 +82,15 @@ impl Systemd {
             .arg(settings)
             .env("NOTIFY_SOCKET", &self.path)
             .env("FDSTORE", ROOM.to_string())
-            .env("LISTEN_FDS", names.len().to_string())
-            .env("LISTEN_FDNAMES", names.join(":"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("a log"));
+        if !names.is_empty() {
+            let (count, names) = (names.len().to_string(), names.join(":"));
+            command
+                .env("LISTEN_FDS", count)
+                .env("LISTEN_FDNAMES", names);
+        }
         let mappings = (3..)
             .zip(&state.store)
             .map(|(child_fd, (_, fd))| FdMapping {

@@ -147,7 +147,11 @@ impl<D: Device> Rig<D> {
         adopted: &mut Adopted,
     ) -> Result<(Unit<D>, bool), String> {
         let options = self.ssd_options();
+        // The driver before may have died while it took an SSD out that nothing lay on any more: some of its queues may be gone,
+        // and no SSD says which it has. A reset is noticed by nobody.
+        let unused = self.is_unused(spec);
         let device = match held {
+            Some(_) if unused => device,
             Some((_, attach, false)) if attach.queues.get() == options.queues => {
                 match Ssd::adopt(device, options, options.queues) {
                     Ok(ssd) => return Ok((Unit::serving(number, ssd), false)),
@@ -176,7 +180,12 @@ impl<D: Device> Rig<D> {
             let _ = ssd.stop();
             return Err(text(error));
         }
-        Ok((Unit::serving(number, ssd), held.is_some()))
+        Ok((Unit::serving(number, ssd), held.is_some() && !unused))
+    }
+
+    fn is_unused(&self, spec: &SsdSpec) -> bool {
+        let mut namespaces = self.config.subsystems.iter().flat_map(|s| &s.namespaces);
+        !namespaces.any(|n| self.config.ssds[n.ssd].name == spec.name)
     }
 
     /// What an SSD that is not there must have been, for the rest of the configuration to hold together.

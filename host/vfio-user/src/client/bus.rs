@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 
 use super::RequestError;
 use super::connection::{Connection, Incoming};
-use super::kept::Name;
+use super::kept::{KeptBar, Name};
 use super::shared::{SharedBar, pieces};
 use crate::frame::{Message, take};
 use crate::memory::SharedFile;
@@ -115,9 +115,20 @@ impl Bus {
     ///
     /// One that an earlier process had open knows most of it, or all, and says so by refusing it.
     pub(super) fn join(&self, member: &Arc<Member>, again: bool) -> Result<(), RequestError> {
-        let known = |done: Result<(), RequestError>| match done {
-            Err(RequestError::Refused { .. }) if again => Ok(()),
-            done => done,
+        let told = |to: &Connection, address, size, file: Option<(&Arc<SharedFile>, u64)>| {
+            match map(to, address, size, file) {
+                Err(RequestError::Refused { .. }) if again => Ok(()),
+                // What is left there is of a device that an earlier process could not say goodbye for.
+                Err(RequestError::Refused { .. }) => {
+                    unmap(to, address, size);
+                    map(to, address, size, file)
+                }
+                done => done,
+            }
+        };
+        let bar_told = |to: &Connection, bar: &BarPlace| {
+            let mut runs = pieces(bar.shared.as_ref(), 0, bar.size);
+            runs.try_for_each(|(at, piece)| told(to, bar.base + at, piece.len, piece.file))
         };
         let mut state = self.state();
         let others = state.members.clone();
@@ -126,16 +137,15 @@ impl Bus {
         // The lock is not held over requests: what is asked of us meanwhile needs it.
         drop(state);
         for (address, file) in &buffers {
-            let mapped = map(&member.connection, *address, file.len(), Some((file, 0)));
-            known(mapped)?;
+            told(&member.connection, *address, file.len(), Some((file, 0)))?;
         }
         for bar in others.iter().flat_map(|other| &other.bars) {
-            known(map_bar(&member.connection, bar))?;
+            bar_told(&member.connection, bar)?;
         }
         for other in &others {
             for bar in &member.bars {
                 // Its own trouble; it will be found when it is used.
-                if let Err(error) = known(map_bar(&other.connection, bar)) {
+                if let Err(error) = bar_told(&other.connection, bar) {
                     log::warn!(
                         "{}: not told of {}: {error}",
                         other.connection.name(),
@@ -145,6 +155,14 @@ impl Bus {
             }
         }
         Ok(())
+    }
+
+    /// Tells every device that there is nothing at these addresses any more.
+    pub(super) fn clear(&self, bars: &[KeptBar]) {
+        let members = self.state().members.clone();
+        for member in &members {
+            (bars.iter()).for_each(|bar| unmap(&member.connection, bar.base, bar.len));
+        }
     }
 
     /// Takes a device off the bus.
@@ -365,13 +383,6 @@ fn post_write(
             count: (piece.len() as u32).into(),
         };
         connection.post(Command::RegionWrite, &[access.as_bytes(), piece])?;
-    }
-    Ok(())
-}
-
-fn map_bar(connection: &Connection, bar: &BarPlace) -> Result<(), RequestError> {
-    for (at, piece) in pieces(bar.shared.as_ref(), 0, bar.size) {
-        map(connection, bar.base + at, piece.len, piece.file)?;
     }
     Ok(())
 }

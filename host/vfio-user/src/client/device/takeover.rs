@@ -94,9 +94,9 @@ impl Bus {
                 }
             }
         }
-        let mut left = Vec::new();
+        let (mut left, mut lost) = (Vec::new(), Vec::new());
         for (name, socket) in sockets {
-            let Name::Device { id, .. } = name else {
+            let Name::Device { id, ref bars, .. } = name else {
                 continue;
             };
             let at = journals.iter().position(|(of, _)| *of == id);
@@ -105,11 +105,14 @@ impl Bus {
                 Ok(device) => left.push(Left { id, device }),
                 Err(error) => {
                     log::warn!("a device of an earlier process is lost: {error}");
+                    lost.extend_from_slice(bars);
                     bus.forget(&name);
                     bus.forget(&Name::Journal(id));
                 }
             }
         }
+        // Nobody has told the others.
+        bus.clear(&lost);
         // What has no socket any more.
         for (id, _) in journals {
             bus.forget(&Name::Journal(id));
