@@ -16,6 +16,7 @@ mod control;
 mod data;
 mod link;
 mod mail;
+mod maybe;
 pub mod memory;
 
 pub use control::ControlCore;

@@ -42,7 +42,7 @@ impl FactoryData {
     /// The checksum that it should have.
     #[must_use]
     pub fn checksum(&self) -> u32 {
-        sluice_wire::crc32c::crc32c(&self.as_bytes()[..60])
+        crate::crc32c(&self.as_bytes()[..60])
     }
 
     /// Reads them; `None` if there are none, or they are damaged.

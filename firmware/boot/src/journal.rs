@@ -95,7 +95,7 @@ impl State {
 
 impl Record {
     fn checksum(&self) -> u32 {
-        sluice_wire::crc32c::crc32c(&self.as_bytes()[..RECORD as usize - 4])
+        crate::crc32c(&self.as_bytes()[..RECORD as usize - 4])
     }
 
     /// What it says, if it is whole.

@@ -38,8 +38,27 @@ pub mod spi;
 pub mod start;
 pub mod update;
 
+use crc::{CRC_32_ISCSI, Crc, Table};
+
 pub use check::Refusal;
 pub use flash::Flash;
 pub use fuses::Fuses;
 pub use image::{Header, ImageKind, Package, Version};
 pub use layout::Slot;
+
+/// CRC32C of a record. The table has 1 KiB: that of `sluice_wire`, which is faster, has 16, a quarter of the boot program's ROM.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
+    CRC.checksum(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crc32c;
+
+    #[test]
+    fn rfc_3720_vectors_hold() {
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
+}

@@ -1,7 +1,10 @@
 //! Driver of a serial NOR flash chip: JEDEC commands, 3 address bytes, so up to 16 MiB.
 //!
 //! Under it is [`Commands`], a way to get one command to the chip: [`OverSpi`] over any `embedded-hal` SPI device, with one data
-//! line, or the card's own controller, with four. Program and erase are posted: [`Flash::busy`] reads the chip's status.
+//! line, or the card's own controller, with four. Over four lines is read what the chip says that it can give so (`quad`).
+//! Program and erase are posted: [`Flash::busy`] reads the chip's status.
+
+mod quad;
 
 use embedded_hal::spi::{Operation, SpiDevice};
 use embedded_storage::nor_flash::{
@@ -15,7 +18,6 @@ const WRITE_ENABLE: u8 = 0x06;
 const READ_STATUS: u8 = 0x05;
 const READ_ID: u8 = 0x9F;
 const FAST_READ: u8 = 0x0B;
-const QUAD_READ: u8 = 0x6B;
 const PAGE_PROGRAM: u8 = 0x02;
 const SECTOR_ERASE: u8 = 0x20;
 const ENABLE_RESET: u8 = 0x66;
@@ -29,10 +31,11 @@ const WRITE_ENABLED: u8 = 1 << 1;
 pub trait Commands {
     /// It did not get there.
     type Error: core::fmt::Debug;
-    /// Data can come over four lines (opcode 6Bh).
+    /// Data can come over four lines.
     const QUAD: bool;
 
-    /// `opcode`, then the address if there is one, then `dummies` bytes of idle clocks, then data from the chip.
+    /// `opcode`, then the address if there is one, then `dummies` bytes of idle clocks, then data from the chip, over four lines
+    /// if `quad` ([`Commands::QUAD`] only).
     ///
     /// # Errors
     /// By implementation.
@@ -41,6 +44,7 @@ pub trait Commands {
         opcode: u8,
         address: Option<u32>,
         dummies: u8,
+        quad: bool,
         data: &mut [u8],
     ) -> Result<(), Self::Error>;
 
@@ -63,6 +67,7 @@ impl<D: SpiDevice> Commands for OverSpi<D> {
         opcode: u8,
         address: Option<u32>,
         dummies: u8,
+        _: bool,
         data: &mut [u8],
     ) -> Result<(), D::Error> {
         let (head, len) = head(opcode, address, dummies);
@@ -114,10 +119,13 @@ impl<E: core::fmt::Debug> NorFlashError for SpiNorError<E> {
 pub struct SpiNor<C> {
     commands: C,
     size: u32,
+    /// The read over four lines, if there is one.
+    quad: Option<u8>,
 }
 
 impl<C: Commands> SpiNor<C> {
-    /// Resets the chip, which may have been left in the middle of anything, and asks it who it is.
+    /// Resets the chip, which may have been left in the middle of anything, asks it who it is, and has it enable its four lines if
+    /// it and [`Commands`] have them.
     ///
     /// # Errors
     /// [`SpiNorError::NoChip`] if nothing answers that is large enough, [`SpiNorError::Bus`].
@@ -131,14 +139,28 @@ impl<C: Commands> SpiNor<C> {
         // For some 30 us after a reset the chip answers nothing.
         for _ in 0..100 {
             commands
-                .read(READ_ID, None, 0, &mut id)
+                .read(READ_ID, None, 0, false, &mut id)
                 .map_err(SpiNorError::Bus)?;
             let size = 1u32.checked_shl(id[2].into()).unwrap_or(0);
             if !matches!(id[0], 0 | 0xFF) && (FLASH_SIZE..=16 << 20).contains(&size) {
-                return Ok(Self { commands, size });
+                let quad = match C::QUAD {
+                    true => quad::enable(&mut commands).map_err(SpiNorError::Bus)?,
+                    false => None,
+                };
+                return Ok(Self {
+                    commands,
+                    size,
+                    quad,
+                });
             }
         }
         Err(SpiNorError::NoChip(id))
+    }
+
+    /// It is read over four lines.
+    #[must_use]
+    pub fn is_quad(&self) -> bool {
+        self.quad.is_some()
     }
 
     /// Gives back what is under it.
@@ -154,7 +176,7 @@ impl<C: Commands> SpiNor<C> {
     fn status(&mut self) -> Result<u8, SpiNorError<C::Error>> {
         let mut status = [0];
         self.commands
-            .read(READ_STATUS, None, 0, &mut status)
+            .read(READ_STATUS, None, 0, false, &mut status)
             .map_err(SpiNorError::Bus)?;
         Ok(status[0])
     }
@@ -190,9 +212,9 @@ impl<C: Commands> ReadNorFlash for SpiNor<C> {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
         self.within(offset, bytes.len())?;
-        let opcode = if C::QUAD { QUAD_READ } else { FAST_READ };
+        let opcode = self.quad.unwrap_or(FAST_READ);
         self.commands
-            .read(opcode, Some(offset), 1, bytes)
+            .read(opcode, Some(offset), 1, self.quad.is_some(), bytes)
             .map_err(SpiNorError::Bus)
     }
 

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::convert::Infallible;
+
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use sluice_boot::Flash;
 use sluice_boot::check::NoSink;
@@ -11,7 +13,7 @@ use sluice_boot::pack;
 use sluice_boot::spi::{Commands, OverSpi, SpiNor, SpiNorError};
 use sluice_boot::start;
 use sluice_boot::update::{NoSource, Request, Updater};
-use sluice_nor::{FuseBank, Nor, SerialNor, Timing};
+use sluice_nor::{FuseBank, Nor, Quad, SerialNor, Timing, Written};
 use support::{BOARD, MAP, package, root};
 
 fn chip(timing: Timing) -> SpiNor<OverSpi<SerialNor>> {
@@ -88,7 +90,14 @@ fn no_chip_is_told_from_a_blank_one() {
     impl Commands for Nothing {
         type Error = ();
         const QUAD: bool = false;
-        fn read(&mut self, _: u8, _: Option<u32>, _: u8, data: &mut [u8]) -> Result<(), ()> {
+        fn read(
+            &mut self,
+            _: u8,
+            _: Option<u32>,
+            _: u8,
+            _: bool,
+            data: &mut [u8],
+        ) -> Result<(), ()> {
             data.fill(self.0);
             Ok(())
         }
@@ -104,7 +113,14 @@ fn no_chip_is_told_from_a_blank_one() {
     impl Commands for Small {
         type Error = ();
         const QUAD: bool = false;
-        fn read(&mut self, _: u8, _: Option<u32>, _: u8, data: &mut [u8]) -> Result<(), ()> {
+        fn read(
+            &mut self,
+            _: u8,
+            _: Option<u32>,
+            _: u8,
+            _: bool,
+            data: &mut [u8],
+        ) -> Result<(), ()> {
             data.copy_from_slice(&[0xEF, 0x40, 20]);
             Ok(())
         }
@@ -153,4 +169,117 @@ fn a_card_is_updated_and_started_through_the_driver() {
     updater
         .run(&Request::Confirm, &mut chip, &mut fuses, &mut NoSource)
         .expect("it is well");
+}
+
+/// The chip's pins, with as many lines as the chip has.
+struct FourLines(SerialNor);
+
+impl FourLines {
+    fn byte(&mut self, send: u8, quad: bool) -> u8 {
+        let lines = if quad { 4 } else { 1 };
+        (0..8 / lines).rev().fold(0, |got, step| {
+            let out = if quad { 0xF } else { 0b1100 | send >> step & 1 };
+            let io = self.0.pins(0, true, false, out);
+            self.0.pins(0, true, true, out);
+            if quad {
+                got << 4 | io
+            } else {
+                got << 1 | io >> 1 & 1
+            }
+        })
+    }
+
+    fn command(&mut self, head: &[u8], quad: bool, data: &mut [u8]) {
+        self.0.pins(0, true, false, 0xF);
+        for byte in head {
+            self.byte(*byte, false);
+        }
+        for byte in data {
+            *byte = self.byte(0xFF, quad);
+        }
+        self.0.pins(0, true, false, 0xF);
+        self.0.pins(0, false, false, 0xF);
+    }
+}
+
+impl Commands for FourLines {
+    type Error = Infallible;
+    const QUAD: bool = true;
+
+    fn read(
+        &mut self,
+        opcode: u8,
+        address: Option<u32>,
+        dummies: u8,
+        quad: bool,
+        data: &mut [u8],
+    ) -> Result<(), Infallible> {
+        let mut head = vec![opcode];
+        head.extend(address.iter().flat_map(|at| at.to_be_bytes()[1..].to_vec()));
+        head.resize(head.len() + usize::from(dummies), 0);
+        self.command(&head, quad, data);
+        Ok(())
+    }
+
+    fn write(&mut self, opcode: u8, address: Option<u32>, data: &[u8]) -> Result<(), Infallible> {
+        let mut head = vec![opcode];
+        head.extend(address.iter().flat_map(|at| at.to_be_bytes()[1..].to_vec()));
+        head.extend(data);
+        self.command(&head, false, &mut []);
+        Ok(())
+    }
+}
+
+/// A chip with something in it, opened; and whether it is read right.
+fn with(quad: Quad) -> SpiNor<FourLines> {
+    let content: Vec<u8> = (0..FLASH_SIZE)
+        .map(|at| (at * 7 + (at >> 8)) as u8)
+        .collect();
+    let nor = Nor::new(FLASH_SIZE as usize, Timing::INSTANT, 1).with_content(&content);
+    let serial = SerialNor::new(nor).with_quad(quad);
+    let mut chip = SpiNor::open(FourLines(serial)).unwrap_or_else(|e| panic!("{quad:?}: {e:?}"));
+    let mut read = [0; 300];
+    chip.read(0x1234, &mut read).expect("readable");
+    assert_eq!(read[..], content[0x1234..][..300], "{quad:?}");
+    assert_eq!(chip.commands().0.ignored(), 0, "{quad:?}");
+    chip
+}
+
+#[test]
+fn a_chip_is_read_over_four_lines_once_it_says_that_they_are_on() {
+    let bit = |requirement, when_written| Quad::Bit {
+        requirement,
+        when_written,
+    };
+    // Not kept where the chip can do without: nothing wears, and a power cut cannot come in between.
+    let mut cases = vec![(Quad::Always, (true, true))];
+    for requirement in [2, 3, 5, 6] {
+        cases.push((bit(requirement, Written::Kept), (false, true)));
+        cases.push((bit(requirement, Written::AlwaysKept), (true, true)));
+    }
+    for (quad, on) in cases {
+        let mut chip = with(quad);
+        assert!(chip.is_quad(), "{quad:?}");
+        assert_eq!(chip.commands().0.quad_on(), on, "{quad:?}");
+        assert_eq!(chip.commands().0.quad_reads(), 1, "{quad:?}");
+        // A reset takes away what is not kept; opening puts it right.
+        let mut again = SpiNor::open(chip.release()).unwrap_or_else(|e| panic!("{e:?}"));
+        assert_eq!(again.commands().0.quad_on(), on, "{quad:?}");
+    }
+}
+
+#[test]
+fn a_chip_is_read_over_one_line_if_four_are_in_doubt() {
+    let mut cases = vec![Quad::NoTable, Quad::None];
+    for requirement in 1..8 {
+        cases.push(Quad::Bit {
+            requirement,
+            when_written: Written::Ignored,
+        });
+    }
+    for quad in cases {
+        let mut chip = with(quad);
+        assert!(!chip.is_quad(), "{quad:?}");
+        assert_eq!(chip.commands().0.quad_reads(), 0, "{quad:?}");
+    }
 }

@@ -26,16 +26,24 @@ _start:
     la    sp, __stack_top
     la    a0, __bss_start
     la    a1, __bss_end
-    /* .bss is a multiple of 16 bytes */
-1:  bgeu  a0, a1, 2f
-    sw    zero, 0(a0)
-    sw    zero, 4(a0)
-    sw    zero, 8(a0)
-    sw    zero, 12(a0)
-    addi  a0, a0, 16
-    j     1b
-2:  call  sluice_main
-3:  j     3b
+    /* .bss is most of the memory, and a multiple of 16 bytes: 64 at a time as long as there are so many, 19 clocks each. */
+    andi  a2, a1, -64
+    j     2f
+1:
+    .set  word, 0
+    .rept 16
+    sw    zero, 4*word(a0)
+    .set  word, word + 1
+    .endr
+    addi  a0, a0, 64
+2:  addi  a3, a0, 64
+    bgeu  a2, a3, 1b
+    j     4f
+3:  sw    zero, 0(a0)
+    addi  a0, a0, 4
+4:  bltu  a0, a1, 3b
+    call  sluice_main
+5:  j     5b
 
     /* Never returns, so nothing is saved; the stack may be what broke and is started anew. */
 _trap:
@@ -46,7 +54,7 @@ _trap:
     mv    a4, sp
     la    sp, __stack_top
     call  {trap}
-4:  j     4b
+6:  j     6b
 "#,
     trap = sym crate::trap::trap,
 );

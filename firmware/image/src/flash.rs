@@ -10,8 +10,6 @@ use crate::regs::{Put, card};
 
 /// Bytes of the controller's buffer.
 const BUFFER: usize = 256;
-/// The opcode whose data come over four lines.
-const QUAD_READ: u8 = 0x6B;
 /// Reads of the status until a transfer counts as stuck: the longest takes 2 us at the default clock, a read 7 clocks.
 const PATIENCE: u32 = 100_000;
 
@@ -81,6 +79,7 @@ impl Commands for Controller {
         opcode: u8,
         address: Option<u32>,
         dummies: u8,
+        quad: bool,
         data: &mut [u8],
     ) -> Result<(), Stuck> {
         self.head(opcode, address, dummies, !data.is_empty())?;
@@ -90,12 +89,17 @@ impl Commands for Controller {
             let mut transfer = FlashTransfer::default();
             transfer.set_count(piece.len() as u16);
             transfer.set_receive(true);
-            transfer.set_quad(opcode == QUAD_READ);
+            transfer.set_quad(quad);
             transfer.set_hold(left > 0);
             self.transfer(transfer)?;
-            for (word, bytes) in card().flash_buffer.word.iter().zip(piece.chunks_mut(4)) {
-                let len = bytes.len();
-                bytes.copy_from_slice(&word.read().to_le_bytes()[..len]);
+            let mut words = card().flash_buffer.word.iter();
+            let mut whole = piece.chunks_exact_mut(4);
+            for (bytes, word) in whole.by_ref().zip(words.by_ref()) {
+                bytes.copy_from_slice(&word.read().to_le_bytes());
+            }
+            let rest = whole.into_remainder();
+            if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+                rest.copy_from_slice(&word.read().to_le_bytes()[..rest.len()]);
             }
         }
         Ok(())

@@ -10,9 +10,12 @@ pub fn store(at: u32, bytes: &[u8]) {
     if !fits {
         return;
     }
-    for (to, byte) in (at..).zip(bytes) {
+    // Places and lengths of images are whole words (`sluice_boot::image`).
+    for (to, word) in (at & !3..).step_by(4).zip(bytes.chunks_exact(4)) {
+        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
         // SAFETY: below CONTROL_MEMORY the boot program has neither code nor data nor stack (boot.x), so nothing that Rust knows
-        // of lies there; address 0 is memory on this core. The write is volatile, so it happens although nothing here reads it.
-        unsafe { core::ptr::with_exposed_provenance_mut::<u8>(to as usize).write_volatile(*byte) }
+        // of lies there; address 0 is memory on this core. The address is aligned. The write is volatile, so it happens although
+        // nothing here reads it.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u32>(to as usize).write_volatile(word) }
     }
 }

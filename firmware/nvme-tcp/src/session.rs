@@ -73,6 +73,8 @@ pub enum Event<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
+    /// It has ended, or not begun.
+    Closed,
     /// The front of the ICReq.
     Setup,
     /// The zeros after it.
@@ -84,7 +86,6 @@ enum State {
     Padding,
     Data,
     DataDigest,
-    Closed,
 }
 
 /// One connection. See the crate's documentation for the loop that drives it.
@@ -119,6 +120,26 @@ const _: () = assert!(size_of::<Session>() <= 128);
 const _: () = assert!(flags::HDGST == dgst::HEADER && flags::DDGST == dgst::DATA);
 
 impl Session {
+    /// No connection: a closed session. All zeros, so that a table of them costs an image of the firmware nothing.
+    pub const NONE: Self = Self {
+        buf: [0; BUF_WORDS],
+        left: 0,
+        max_in_capsule: 0,
+        in_capsule_io: 0,
+        max_h2c_data: 0,
+        host_max_r2t: 0,
+        r2ts: 0,
+        state: State::Closed,
+        have: 0,
+        need: 0,
+        skip: 0,
+        digests: 0,
+        command_len: 0,
+        data_len: 0,
+        cpda: 0,
+        c2h_pdo: 0,
+    };
+
     /// A connection that has just been accepted. Limits outside the standard are pulled into it.
     #[must_use]
     pub const fn new(limits: &Limits) -> Self {
@@ -131,8 +152,6 @@ impl Session {
         }
         let floor = limits.max_h2c_data < MIN_MAX_H2C_DATA;
         Self {
-            buf: [0; BUF_WORDS],
-            left: 0,
             max_in_capsule: limits.in_capsule_admin,
             in_capsule_io: limits.in_capsule_io,
             max_h2c_data: if floor {
@@ -140,12 +159,8 @@ impl Session {
             } else {
                 limits.max_h2c_data
             },
-            host_max_r2t: 0,
-            r2ts: 0,
             state: State::Setup,
-            have: 0,
             need: IC_REQ_FRONT,
-            skip: 0,
             digests,
             command_len: COMMAND_HEADER,
             data_len: DATA_HEADER,
@@ -155,6 +170,7 @@ impl Session {
                 limits.cpda
             },
             c2h_pdo: DATA_HEADER,
+            ..Self::NONE
         }
     }
 

@@ -108,6 +108,20 @@ pub struct RdmaLimits {
 }
 
 impl Limits {
+    /// Of a target that was not started.
+    pub(crate) const NONE: Self = Self {
+        io_queues: 0,
+        queue_entries: 0,
+        mdts: 0,
+        in_capsule: 0,
+        admin_data: 0,
+        rdma: RdmaLimits {
+            queue_entries: 0,
+            descriptors: 0,
+        },
+        firmware: [0; 8],
+    };
+
     /// 32 I/O queues of 1,024 entries, 128 KiB transfers, 8 KiB in capsules.
     pub const DEFAULT: Self = Self {
         io_queues: 32,

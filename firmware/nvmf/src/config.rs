@@ -3,6 +3,7 @@
 use crate::{
     ANA_GROUPS, Action, MAX_NSID, NamespaceEntry, NamespaceUpdate, Outbox, PORTS, Target,
     controller::{Controller, Life},
+    replica::UNUSED,
     target::Usage,
     transport::Transport,
 };
@@ -49,8 +50,8 @@ pub(crate) struct Subsystem {
 impl Subsystem {
     pub(crate) const FREE: Self = Self {
         nqn: Vec::new(),
-        serial: [b' '; 20],
-        model: [b' '; 40],
+        serial: [0; 20],
+        model: [0; 40],
         allow_any: false,
         listeners: 0,
     };
@@ -81,14 +82,7 @@ impl Namespace {
     pub(crate) const FREE: Self = Self {
         nsid: 0,
         subsystem: 0,
-        entry: NamespaceEntry {
-            first_block: 0,
-            blocks: 0,
-            ssd_nsid: 0,
-            ssd: 0,
-            shift: 12,
-            flags: 0,
-        },
+        entry: NamespaceEntry::NONE,
         ana_group: 0,
         nguid: [0; 16],
         eui64: [0; 8],
@@ -245,10 +239,10 @@ impl Target {
             .get_mut(at)
             .and_then(|row| row.get_mut(nsid as usize - 1));
         let index = index.ok_or(mgmt::Status::BadIndex)?;
-        if *index != 0xff {
+        if *index != UNUSED {
             return Err(mgmt::Status::Exists.into());
         }
-        *index = place as u8;
+        *index = place as u8 + 1;
         self.namespaces[place] = Namespace {
             nsid,
             subsystem: at as u8,
@@ -474,7 +468,7 @@ impl Target {
             .index
             .get(usize::from(at))?
             .get(nsid.wrapping_sub(1) as usize)?;
-        self.namespaces.get(usize::from(place))
+        self.namespaces.get(usize::from(place).wrapping_sub(1))
     }
 
     fn drop_namespace(&mut self, at: usize, nsid: u32, out: &mut dyn Outbox) -> Outcome {
@@ -483,7 +477,7 @@ impl Target {
             .get_mut(at)
             .and_then(|row| row.get_mut(nsid.wrapping_sub(1) as usize));
         let index = index.ok_or(mgmt::Status::Missing)?;
-        let place = usize::from(core::mem::replace(index, 0xff));
+        let place = usize::from(core::mem::replace(index, UNUSED)).wrapping_sub(1);
         *self
             .namespaces
             .get_mut(place)

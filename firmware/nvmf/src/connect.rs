@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Outbox, QueueReady, Target,
-    controller::{Controller, DISCOVERY, ErrorRecord, Life, capabilities, slot_of},
+    controller::{Controller, DISCOVERY, ErrorRecord, Features, Life, capabilities, slot_of},
     target::{Failure, Reply},
     transport::{Transport, Via},
 };
@@ -224,6 +224,7 @@ impl Target {
             transport: request.transport,
             host_id: *request.host_id,
             host_nqn,
+            features: Features::DEFAULT,
             ..Controller::FREE
         };
         controller.set_kato(request.kato_ms, now);

@@ -55,6 +55,12 @@ pub(crate) struct Features {
 }
 
 impl Features {
+    /// Of a controller that is nobody's.
+    const NONE: Self = Self {
+        temperature: [0; 2],
+        ..Self::DEFAULT
+    };
+
     pub(crate) const DEFAULT: Self = Self {
         arbitration: 0,
         error_recovery: 0,
@@ -67,8 +73,8 @@ impl Features {
 /// A controller and its association.
 pub(crate) struct Controller {
     pub life: Life,
-    /// What the host driver is told when all is over.
-    pub farewell: Event,
+    /// What the host driver is told when all is over, once that has begun.
+    pub farewell: Option<Event>,
     /// Counts uses of this slot; part of the CNTLID, so that a late Connect for a dead controller is refused.
     pub generation: u16,
     pub subsystem: u8,
@@ -106,9 +112,10 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
+    /// All zeros, so that a table of them costs an image of the firmware nothing.
     pub(crate) const FREE: Self = Self {
         life: Life::Free,
-        farewell: Event::HostLost,
+        farewell: None,
         generation: 0,
         subsystem: 0,
         slot: 0,
@@ -123,7 +130,7 @@ impl Controller {
         interval_start: Micros(0),
         last_heard: Micros(0),
         granted: 0,
-        features: Features::DEFAULT,
+        features: Features::NONE,
         event_requests: Vec::new(),
         pending: 0,
         masked: 0,

@@ -6,6 +6,7 @@ use crate::{
     config::{Namespace, Subsystem},
     controller::{Controller, DISCOVERY, KAS},
     property::VERSION,
+    replica::UNUSED,
     target::{Failure, Reply, refuse},
     transport::Transport,
     window::Window,
@@ -106,7 +107,7 @@ impl Target {
             .map_or(&[][..], |row| &row[..]);
         let active = (1..=MAX_NSID)
             .zip(row)
-            .filter(|(nsid, place)| **place != 0xff && *nsid > above);
+            .filter(|(nsid, place)| **place != UNUSED && *nsid > above);
         for ((nsid, _), bytes) in active.zip(self.scratch.chunks_exact_mut(4)) {
             bytes.copy_from_slice(&nsid.to_le_bytes());
         }

@@ -31,22 +31,31 @@ impl NamespaceEntry {
     /// The SSD is gone: every command fails.
     pub const LOST: u8 = 1 << 7;
 
-    const NONE: Self = Self {
+    /// In a place that nothing names.
+    pub(crate) const NONE: Self = Self {
         first_block: 0,
         blocks: 0,
         ssd_nsid: 0,
         ssd: 0,
-        shift: 12,
-        flags: Self::LOST,
+        shift: 0,
+        flags: 0,
     };
 }
 
+/// Where each namespace lies, by subsystem and NSID - 1: its place and one; 0 if there is no such namespace. So an empty index
+/// is all zeros, and costs an image of the firmware nothing.
+pub(crate) type Index = [[u8; MAX_NSID as usize]; SUBSYSTEMS];
+const _: () = assert!(NAMESPACES < u8::MAX as usize);
+
+/// Of an index of which nothing is used.
+pub(crate) const EMPTY_INDEX: Index = [[UNUSED; MAX_NSID as usize]; SUBSYSTEMS];
+
 /// Marks an unused place in the index.
-const UNUSED: u8 = 0xff;
+pub(crate) const UNUSED: u8 = 0;
 
 /// Namespaces of all subsystems.
 pub struct NamespaceTable {
-    index: [[u8; MAX_NSID as usize]; SUBSYSTEMS],
+    index: Index,
     entries: [NamespaceEntry; NAMESPACES],
 }
 
@@ -55,7 +64,7 @@ impl NamespaceTable {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            index: [[UNUSED; MAX_NSID as usize]; SUBSYSTEMS],
+            index: EMPTY_INDEX,
             entries: [NamespaceEntry::NONE; NAMESPACES],
         }
     }
@@ -68,7 +77,7 @@ impl NamespaceTable {
             .index
             .get(usize::from(subsystem))?
             .get(nsid.wrapping_sub(1) as usize)?;
-        self.entries.get(usize::from(place))
+        self.entries.get(usize::from(place).wrapping_sub(1))
     }
 
     /// Takes a change over. An update with impossible numbers is ignored.
@@ -85,7 +94,7 @@ impl NamespaceTable {
         ) {
             (Some(entry), Some(slot)) => {
                 *slot = entry;
-                *place = update.place;
+                *place = update.place + 1;
             }
             _ => *place = UNUSED,
         }

@@ -1,10 +1,11 @@
 //! The target: connections, associations and time.
 
 use crate::{
-    Action, CONNECTIONS, CONTROLLERS, DataSink, HOSTS, Limits, MAX_NSID, NAMESPACES, Outbox, PORTS,
-    QueueKey, SUBSYSTEMS,
+    Action, CONNECTIONS, CONTROLLERS, DataSink, HOSTS, Limits, NAMESPACES, Outbox, PORTS, QueueKey,
+    SUBSYSTEMS,
     config::{Host, Namespace, Port, Subsystem},
     controller::{Controller, ErrorRecord, Life},
+    replica::{EMPTY_INDEX, Index},
     transport::Via,
 };
 use heapless::Vec;
@@ -18,6 +19,9 @@ use sluice_wire::{
 /// A connection must become a queue within this time.
 const CONNECT_US: u64 = 30_000_000;
 const NOBODY: u8 = 0xff;
+const NEVER: Micros = Micros(u64::MAX);
+/// Temperature until the first report.
+const ROOM_KELVIN: u16 = 300;
 
 /// A connection, queue or not.
 pub(crate) struct Connection {
@@ -158,8 +162,8 @@ pub struct Target {
     pub(crate) limits: Limits,
     pub(crate) subsystems: [Subsystem; SUBSYSTEMS],
     pub(crate) namespaces: [Namespace; NAMESPACES],
-    /// Place in `namespaces` by subsystem and NSID - 1.
-    pub(crate) index: [[u8; MAX_NSID as usize]; SUBSYSTEMS],
+    /// Places in `namespaces`.
+    pub(crate) index: Index,
     pub(crate) hosts: [Host; HOSTS],
     pub(crate) ports: [Port; PORTS],
     pub(crate) controllers: [Controller; CONTROLLERS],
@@ -183,11 +187,19 @@ impl Target {
     /// A target without configuration.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
+        let mut target = Self::blank();
+        target.start(limits);
+        target
+    }
+
+    /// All zeros, so that it costs an image of the firmware nothing. [`Target::start`] makes a target of it.
+    #[must_use]
+    pub const fn blank() -> Self {
         Self {
-            limits,
+            limits: Limits::NONE,
             subsystems: [const { Subsystem::FREE }; SUBSYSTEMS],
             namespaces: [const { Namespace::FREE }; NAMESPACES],
-            index: [[0xff; MAX_NSID as usize]; SUBSYSTEMS],
+            index: EMPTY_INDEX,
             hosts: [const { Host::FREE }; HOSTS],
             ports: [const { Port::NONE }; PORTS],
             controllers: [const { Controller::FREE }; CONTROLLERS],
@@ -198,15 +210,22 @@ impl Target {
                 writes: 0,
                 units_read: 0,
                 units_written: 0,
-                kelvin: 300,
+                kelvin: 0,
                 hours: 0,
             },
             lost_ssds: [0; 8],
-            wake: Micros(u64::MAX),
+            wake: Micros(0),
             stray: 0,
             closes_due: 0,
             scratch: [0; IDENTIFY_SIZE],
         }
+    }
+
+    /// Makes a blank target one with these limits and without configuration.
+    pub const fn start(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.usage.kelvin = ROOM_KELVIN;
+        self.wake = NEVER;
     }
 
     /// A connection can carry capsules now. `port` is its port's number. False: no room, close it.
@@ -367,7 +386,7 @@ impl Target {
         if now < self.wake {
             return;
         }
-        self.wake = Micros(u64::MAX);
+        self.wake = NEVER;
         for slot in 0..CONTROLLERS {
             if self.controllers[slot].expired(now) {
                 let shut_down = self.controllers[slot].cc.shn() != 0;
@@ -408,7 +427,7 @@ impl Target {
     /// When [`Target::poll`] must be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Micros> {
-        (self.wake.0 != u64::MAX).then_some(self.wake)
+        (self.wake != NEVER).then_some(self.wake)
     }
 
     /// Commands dropped because their connection was unknown or closing.
@@ -479,7 +498,7 @@ impl Target {
             return;
         };
         controller.life = Life::Closing;
-        controller.farewell = event;
+        controller.farewell = Some(event);
         controller.event_requests.clear();
         let association = controller.slot;
         self.close_queues(slot, true);
@@ -497,10 +516,8 @@ impl Target {
         };
         if controller.life == Life::Closing && controller.queues == 0 {
             controller.life = Life::Free;
-            out.push(Action::Event(
-                controller.farewell,
-                controller.cntlid().into(),
-            ));
+            let event = controller.farewell.take().unwrap_or(Event::HostLost);
+            out.push(Action::Event(event, controller.cntlid().into()));
         }
         if controller.is_live() && !controller.has_io_queues() {
             if !controller.cc.en() {

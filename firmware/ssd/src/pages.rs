@@ -14,14 +14,15 @@ pub const MAX_RUN: u32 = 32;
 
 /// Blocks of 32 pages in packet memory.
 const BLOCKS: usize = (layout::PAGES / MAX_RUN) as usize;
-/// Length classes: 0 to 5 are log2 of the longest run; 6 lists nothing (full blocks).
+/// Length classes, log2 of the longest run.
 const CLASSES: usize = 6;
-/// End of a list, or "in no list".
-const NONE: u8 = 0xFF;
+/// End of a list, or "in no list". Blocks and classes are kept as their number and one, so that an allocator without pages is
+/// all zeros and costs an image of the firmware nothing.
+const NONE: u8 = 0;
 /// Single pages kept at hand.
 const STACK: usize = 32;
 
-const _: () = assert!(layout::PAGES.is_multiple_of(MAX_RUN) && BLOCKS < NONE as usize);
+const _: () = assert!(layout::PAGES.is_multiple_of(MAX_RUN) && BLOCKS < u8::MAX as usize);
 
 /// Pages held by whoever has this value, which is to be given back once with [`Pages::free`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +83,7 @@ impl Run {
 pub struct Pages {
     /// One bit per free page that is not on the stack.
     free: [u32; BLOCKS],
-    /// Class under which a block is listed, or [`NONE`].
+    /// Class under which a block is listed and one, or [`NONE`].
     class: [u8; BLOCKS],
     next: [u8; BLOCKS],
     prev: [u8; BLOCKS],
@@ -217,7 +218,7 @@ impl Pages {
             return None;
         }
         let class = order as usize + low_bit(u32::from(fitting)) as usize;
-        let block = usize::from(self.head[class]);
+        let block = usize::from(self.head[class]).wrapping_sub(1);
         let at = low_bit(starts(self.free[block], order));
         self.free[block] &= !mask(at, pages);
         self.available -= pages as u16;
@@ -264,27 +265,28 @@ impl Pages {
         let (prev, next) = (self.prev[block], self.next[block]);
         if old != NONE {
             if prev == NONE {
-                self.head[usize::from(old)] = next;
+                self.head[usize::from(old - 1)] = next;
                 if next == NONE {
-                    self.listed &= !(1 << old);
+                    self.listed &= !(1 << (old - 1));
                 }
             } else {
-                self.next[usize::from(prev)] = next;
+                self.next[usize::from(prev - 1)] = next;
             }
             if next != NONE {
-                self.prev[usize::from(next)] = prev;
+                self.prev[usize::from(next - 1)] = prev;
             }
         }
         self.class[block] = new;
         if new != NONE {
-            let first = self.head[usize::from(new)];
+            let first = self.head[usize::from(new - 1)];
+            let this = block as u8 + 1;
             if first != NONE {
-                self.prev[usize::from(first)] = block as u8;
+                self.prev[usize::from(first - 1)] = this;
             }
             self.next[block] = first;
             self.prev[block] = NONE;
-            self.head[usize::from(new)] = block as u8;
-            self.listed |= 1 << new;
+            self.head[usize::from(new - 1)] = this;
+            self.listed |= 1 << (new - 1);
         }
     }
 
@@ -338,7 +340,7 @@ const fn starts(free: u32, order: u32) -> u32 {
     runs
 }
 
-/// Class of a block with these free pages.
+/// Class of a block with these free pages and one, or [`NONE`].
 const fn longest(free: u32) -> u8 {
     if free == 0 {
         return NONE;
@@ -347,7 +349,7 @@ const fn longest(free: u32) -> u8 {
     while class < 5 && starts(free, class as u32 + 1) != 0 {
         class += 1;
     }
-    class
+    class + 1
 }
 
 /// Position of the lowest one; `bits` is not 0. RV32IMC has no count-zeros instruction: a multiplication and a table

@@ -16,7 +16,7 @@ use sluice_wire::nvme::{NvmOpcode, Status};
 use crate::pages::Run;
 use crate::prp::PmBus;
 
-/// End of a list.
+/// End of the list of commands in flight.
 const NONE: u16 = u16::MAX;
 
 /// A command for an SSD.
@@ -127,7 +127,8 @@ pub struct Counts {
     pub overdue: u32,
 }
 
-/// One command identifier. In flight: linked in order of submission. Free: linked by `next`.
+/// One command identifier. In flight: linked in order of submission. Free: linked by `next`, which then is as
+/// [`QueuePair::free`].
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     token: u32,
@@ -144,8 +145,8 @@ struct Slot {
 const FREE: Slot = Slot {
     token: 0,
     since: 0,
-    prev: NONE,
-    next: NONE,
+    prev: 0,
+    next: 0,
     cid: 0,
     in_flight: false,
 };
@@ -166,7 +167,10 @@ pub struct QueuePair<const DEPTH: usize> {
     rung_head: u16,
     tail_doorbell: DoorbellSlot,
     head_doorbell: DoorbellSlot,
+    /// First of the free slots, its number and one; 0 if there is none. So a detached queue pair is all zeros, and costs an
+    /// image of the firmware nothing.
     free: u16,
+    /// Ends of the list of commands in flight, once an SSD was attached.
     oldest: u16,
     newest: u16,
     in_flight: u16,
@@ -213,14 +217,14 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
             entries: 0,
             sq_tail: 0,
             cq_head: 0,
-            phase: 1 << 16,
+            phase: 0,
             rung_tail: 0,
             rung_head: 0,
             tail_doorbell: DoorbellSlot(0),
             head_doorbell: DoorbellSlot(0),
-            free: NONE,
-            oldest: NONE,
-            newest: NONE,
+            free: 0,
+            oldest: 0,
+            newest: 0,
             in_flight: 0,
             timeout_us: 0,
             told_overdue: false,
@@ -251,6 +255,9 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
             cq,
             bus,
             timeout_us,
+            phase: 1 << 16,
+            oldest: NONE,
+            newest: NONE,
             ..Self::detached()
         };
         self.entries = place.entries.get();
@@ -259,14 +266,14 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
         for index in (0..usable).rev() {
             self.slots[index].next = self.free;
             self.slots[index].cid = index as u16;
-            self.free = index as u16;
+            self.free = index as u16 + 1;
         }
     }
 
     /// Stops taking commands and completions; those in flight wait for [`QueuePair::fail_next`].
     pub fn detach(&mut self) {
         self.entries = 0;
-        self.free = NONE;
+        self.free = 0;
     }
 
     /// An SSD is attached.
@@ -286,7 +293,7 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
     #[inline]
     #[must_use]
     pub const fn has_room(&self) -> bool {
-        self.free != NONE
+        self.free != 0
     }
 
     /// What was seen since [`QueuePair::attach`].
@@ -306,7 +313,7 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
         now: Micros,
         request: &Request,
     ) -> Result<(), Refusal> {
-        let index = self.free;
+        let index = self.free.wrapping_sub(1);
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return Err(self.refuse());
         };
@@ -391,7 +398,7 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
             return None;
         }
         let token = self.release(self.oldest);
-        self.free = NONE;
+        self.free = 0;
         token
     }
 
@@ -441,7 +448,7 @@ impl<const DEPTH: usize> QueuePair<DEPTH> {
         slot.in_flight = false;
         slot.cid = slot.cid.wrapping_add(Self::USE);
         slot.next = self.free;
-        self.free = index;
+        self.free = index + 1;
         match self.slots.get_mut(usize::from(prev)) {
             Some(before) => before.next = next,
             None => self.oldest = next,

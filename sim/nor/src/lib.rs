@@ -8,6 +8,7 @@
 //! | `storage` | the array behind `embedded-storage`'s traits |
 //! | `fuses` | the fuses beside it |
 //! | `serial` | the array behind the pins of a serial flash |
+//! | `quad` | its four lines: what it says of them, and what gives them |
 //! | `spi_device` | these pins behind `embedded-hal`'s trait |
 //!
 //! Times and sizes are those of a common 32 Mbit part (Winbond W25Q32JV, data sheet revision G, section 9.6). Not modelled: block
@@ -16,6 +17,7 @@
 
 mod cut;
 mod fuses;
+mod quad;
 pub mod serial;
 mod spi_device;
 mod storage;
@@ -26,6 +28,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use fuses::FuseBank;
+pub use quad::{Quad, Written};
 pub use serial::SerialNor;
 pub use storage::NorError;
 
@@ -61,6 +64,15 @@ impl Timing {
 enum Operation {
     Program { at: usize, data: Vec<u8> },
     Erase { at: usize, len: usize },
+}
+
+/// What a chip may be doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doing {
+    /// Part of a page.
+    Program,
+    /// A sector.
+    Erase,
 }
 
 /// The chip.
@@ -169,10 +181,11 @@ impl Nor {
         self.powered
     }
 
-    /// Power comes back; the chip is idle.
+    /// Power comes back; the chip is idle. Who has it now tells it the time anew, from any.
     pub fn power_on(&mut self) {
         self.powered = true;
         self.cut_at = None;
+        self.now = 0;
     }
 
     /// Sets the time, in nanoseconds; never back.
@@ -185,6 +198,15 @@ impl Nor {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.busy.is_some()
+    }
+
+    /// What the chip is doing, if it is busy, and from which address on.
+    #[must_use]
+    pub fn doing(&self) -> Option<(Doing, usize)> {
+        Some(match &self.busy.as_ref()?.0 {
+            Operation::Program { at, .. } => (Doing::Program, *at),
+            Operation::Erase { at, .. } => (Doing::Erase, *at),
+        })
     }
 
     /// When it will be done, in nanoseconds, if it is busy.

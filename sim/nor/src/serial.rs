@@ -1,11 +1,11 @@
 //! The chip as the controller sees it: its pins, one or four data lines, and commands.
 //!
-//! Commands are those of the Winbond W25Q32JV (data sheet revision G, section 8), the variant whose quad lines are always enabled:
-//! write enable and disable, status register 1, identification, read, fast read with one and with four lines, page program with
-//! one and with four lines, sector erase, reset. Others are counted and do nothing. While the chip is busy it answers only for
-//! its status, as the data sheet says.
+//! Commands are those of the Winbond W25Q32JV (data sheet revision G, section 8), as a rule the variant whose quad lines are always
+//! enabled: write enable and disable, status registers, identification, SFDP, read, fast read with one and with four lines, page
+//! program with one and with four lines, sector erase, reset. Others are counted and do nothing. While the chip is busy it answers
+//! only for its status, as the data sheet says.
 
-use crate::{Nor, PAGE};
+use crate::{Nor, PAGE, Quad, Written};
 
 /// Answer to the identification command: Winbond, 40h, 2^22 bytes.
 pub const IDENTIFICATION: [u8; 3] = [0xEF, 0x40, 0x16];
@@ -20,6 +20,12 @@ const QUAD_READ: u8 = 0x6B;
 const PROGRAM: u8 = 0x02;
 const QUAD_PROGRAM: u8 = 0x32;
 const ERASE_SECTOR: u8 = 0x20;
+const READ_SFDP: u8 = 0x5A;
+const VOLATILE_WRITE_ENABLE: u8 = 0x50;
+/// Status register 1 and perhaps 2, status register 2, configuration register: writes.
+const WRITE_STATUS: [u8; 3] = [0x01, 0x31, 0x3E];
+/// Status register 2, configuration register.
+const READ_STATUS_2: [u8; 2] = [0x35, 0x3F];
 const ENABLE_RESET: u8 = 0x66;
 const RESET: u8 = 0x99;
 
@@ -41,8 +47,15 @@ pub struct SerialNor {
     at: usize,
     drive: u8,
     write_enabled: bool,
+    /// A status register may be written for as long as there is power.
+    volatile_enabled: bool,
     reset_enabled: bool,
     ignored: u64,
+    quad: Quad,
+    /// The bit that gives the four lines: what was kept, and what holds now.
+    quad_kept: bool,
+    quad_now: bool,
+    quad_reads: u64,
 }
 
 impl SerialNor {
@@ -62,9 +75,44 @@ impl SerialNor {
             at: 0,
             drive: 0xF,
             write_enabled: false,
+            volatile_enabled: false,
             reset_enabled: false,
             ignored: 0,
+            quad: Quad::Always,
+            quad_kept: false,
+            quad_now: false,
+            quad_reads: 0,
         }
+    }
+
+    /// The same with other four lines, off as yet unless they are always on.
+    #[must_use]
+    pub fn with_quad(mut self, quad: Quad) -> Self {
+        self.quad = quad;
+        self
+    }
+
+    /// Reads over four lines.
+    #[must_use]
+    pub fn quad_reads(&self) -> u64 {
+        self.quad_reads
+    }
+
+    /// The four lines are on: for good, and now.
+    #[must_use]
+    pub fn quad_on(&self) -> (bool, bool) {
+        let always = self.quad == Quad::Always;
+        (always || self.quad_kept, always || self.quad_now)
+    }
+
+    fn is_quad_command(&self) -> bool {
+        matches!(self.command(), Some(QUAD_READ | QUAD_PROGRAM))
+    }
+
+    /// Power-on and reset.
+    fn forget(&mut self) {
+        (self.write_enabled, self.volatile_enabled) = (false, false);
+        self.quad_now = self.quad_kept;
     }
 
     /// Commands that were ignored: unknown, while busy, writes without write enable, programs of no whole byte.
@@ -77,7 +125,7 @@ impl SerialNor {
     pub fn pins(&mut self, now: u64, selected: bool, clock: bool, io: u8) -> u8 {
         self.nor.set_time(now);
         if !self.nor.is_powered() {
-            self.write_enabled = false;
+            self.forget();
             (self.selected, self.clock) = (selected, clock);
             return 0xF;
         }
@@ -105,7 +153,7 @@ impl SerialNor {
     fn head_len(&self) -> usize {
         match self.command() {
             Some(READ | PROGRAM | QUAD_PROGRAM | ERASE_SECTOR) => 4,
-            Some(FAST_READ | QUAD_READ) => 5,
+            Some(FAST_READ | QUAD_READ | READ_SFDP) => 5,
             _ => 1,
         }
     }
@@ -139,6 +187,8 @@ impl SerialNor {
                 self.at = self.address();
                 self.out_bits = 0;
             }
+        } else if self.command().is_some_and(|c| WRITE_STATUS.contains(&c)) {
+            self.data.push(self.shift);
         } else if matches!(self.command(), Some(PROGRAM | QUAD_PROGRAM)) {
             // More than a page: the first ones are overwritten (section 8.2.15).
             if self.data.len() == PAGE {
@@ -173,9 +223,22 @@ impl SerialNor {
 
     fn next_byte(&mut self) -> Option<u8> {
         let busy = self.nor.is_busy();
+        let register = |read: u8| match self.quad.place() {
+            Some((at, bit)) if at == read && self.quad_now => bit,
+            _ => 0,
+        };
         match self.command()? {
-            READ_STATUS => Some(u8::from(busy) | u8::from(self.write_enabled) << 1),
+            READ_STATUS => {
+                Some(u8::from(busy) | u8::from(self.write_enabled) << 1 | register(READ_STATUS))
+            }
+            read if READ_STATUS_2.contains(&read) => Some(register(read)),
             _ if busy => None,
+            READ_SFDP => {
+                let byte = self.quad.sfdp(self.at);
+                self.at += 1;
+                Some(byte)
+            }
+            _ if self.is_quad_command() && !self.quad_on().1 => None,
             READ_ID => {
                 let byte = IDENTIFICATION[self.at % 3];
                 self.at += 1;
@@ -202,16 +265,22 @@ impl SerialNor {
         let write = whole && !busy && self.write_enabled;
         match command {
             READ_STATUS => {}
+            read if READ_STATUS_2.contains(&read) => {}
+            READ_SFDP if !busy => {}
+            QUAD_READ | QUAD_PROGRAM if !self.quad_on().1 => self.ignored += 1,
             ENABLE_RESET => self.reset_enabled = true,
             RESET if reset => {
-                self.write_enabled = false;
+                self.forget();
                 // What it interrupts ends as if the power had failed (section 8.2.33).
                 if busy {
                     self.nor.cut_power();
                     self.nor.power_on();
                 }
             }
-            READ_ID | READ | FAST_READ | QUAD_READ if !busy => {}
+            QUAD_READ if !busy => self.quad_reads += 1,
+            READ_ID | READ | FAST_READ if !busy => {}
+            VOLATILE_WRITE_ENABLE if !busy => self.volatile_enabled = true,
+            _ if WRITE_STATUS.contains(&command) && whole && !busy => self.write_status(command),
             WRITE_ENABLE if !busy => self.write_enabled = true,
             WRITE_DISABLE if !busy => self.write_enabled = false,
             PROGRAM | QUAD_PROGRAM if write && !self.data.is_empty() => {
@@ -224,6 +293,25 @@ impl SerialNor {
                 self.nor.erase_at(self.address());
             }
             _ => self.ignored += 1,
+        }
+    }
+}
+
+impl SerialNor {
+    fn write_status(&mut self, command: u8) {
+        let kept = core::mem::take(&mut self.write_enabled);
+        let volatile = core::mem::take(&mut self.volatile_enabled);
+        let Quad::Bit { when_written, .. } = self.quad else {
+            return;
+        };
+        let may = kept || volatile && when_written != Written::AlwaysKept;
+        let Some(on) = self.quad.written(command, &self.data).filter(|_| may) else {
+            self.ignored += 1;
+            return;
+        };
+        if when_written != Written::Ignored {
+            self.quad_now = on;
+            self.quad_kept = if kept { on } else { self.quad_kept };
         }
     }
 }

@@ -111,11 +111,10 @@ impl ControlCore {
             .and_then(|slot| Slot::from_index(slot.into()));
         let (mut flash, mut fuses) = (PortFlash(storage.flash), PortFuses(storage.fuses));
         let busy = flash.0.busy().map_err(|_| failed)?;
-        let updater = match &mut self.updater {
-            Some(updater) => updater,
-            None if busy => return Err(UpdateError::Busy),
-            none => none.insert(Updater::open(&mut flash, running)?),
-        };
+        let updater = self.updater.get_or_try_insert(|| match busy {
+            true => Err(UpdateError::Busy),
+            false => Ok(Updater::open(&mut flash, running)?),
+        })?;
         work(updater, &mut flash, &mut fuses, busy)
     }
 

@@ -88,7 +88,8 @@ impl HostPort {
             },
             sq_head: 0,
             cq_tail: 0,
-            phase: 1,
+            // Set when the driver comes.
+            phase: 0,
             moves: Deque::new(),
             completions: Deque::new(),
             completion_slot: 0,

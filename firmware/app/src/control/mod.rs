@@ -28,6 +28,7 @@ use sluice_wire::mgmt::{Event, SsdAttach};
 use crate::limits::SSDS;
 use crate::link::{CoreLink, LinkState};
 use crate::mail::ToData;
+use crate::maybe::Maybe;
 use crate::memory;
 use host_queue::HostPort;
 
@@ -85,7 +86,7 @@ pub struct ControlCore {
     next_activity: Micros,
     prps_filled: bool,
     /// The firmware in flash, once somebody has asked for it.
-    updater: Option<sluice_boot::update::Updater>,
+    updater: Maybe<sluice_boot::update::Updater>,
 }
 
 /// Actions in order. What makes new ones waits until all are done, so there is room for those of one call.
@@ -107,15 +108,15 @@ impl Default for ControlCore {
 }
 
 impl ControlCore {
-    /// A core before [`ControlCore::start`].
+    /// A core before [`ControlCore::start`]: all zeros, so that on the card it takes memory but no room in the image.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             now: Micros(0),
-            data_cores: 1,
+            data_cores: 0,
             link: LinkState::new(),
             host: Host::new(),
-            target: Target::new(target::LIMITS),
+            target: Target::blank(),
             rdma: rdma::Rdma::new(),
             actions: ActionQueue {
                 queue: Deque::new(),
@@ -135,13 +136,14 @@ impl ControlCore {
             discovery_port: 0,
             next_activity: Micros(0),
             prps_filled: false,
-            updater: None,
+            updater: Maybe::NONE,
         }
     }
 
     /// Steers flows over the data cores and tells the host driver that the card is up. Once, before the first poll.
     pub fn start<H: Hal>(&mut self, hal: &mut H) {
         self.data_cores = hal.cores().saturating_sub(1).max(1);
+        self.target.start(target::LIMITS);
         self.link.start(memory::control_frames());
         for bucket in 0..128 {
             hal.steer(bucket, CoreId(self.core_of_flow(bucket.into())));

@@ -23,6 +23,7 @@ use super::ControlCore;
 use crate::limits;
 use crate::link::{CoreLink, LinkState, reached};
 use crate::mail::{QpParams, ToData};
+use crate::maybe::Maybe;
 use crate::memory::{self, MAD_SLOTS, QP_PARAM_SLOTS};
 
 /// In a slot for a datagram: its header begins here, so that the IP header behind Ethernet's is aligned.
@@ -55,7 +56,7 @@ pub struct Rdma {
     /// By slot: the job that reads it last.
     tickets: [u32; MAD_SLOTS as usize],
     /// In the next slot, and not yet taken by the tx engine.
-    unsent: Option<RoceJob>,
+    unsent: Maybe<RoceJob>,
     /// The connection manager may have something to send.
     may_send: bool,
     accepted: u32,
@@ -75,7 +76,7 @@ impl Rdma {
             next_psn: 0,
             next_slot: 0,
             tickets: [0; MAD_SLOTS as usize],
-            unsent: None,
+            unsent: Maybe::NONE,
             may_send: false,
             accepted: 0,
             unconfirmed: 0,
@@ -149,14 +150,14 @@ impl Rdma {
     /// Sends what is due, as long as slots and the tx engine have room.
     fn transmit<H: Hal>(&mut self, state: &mut LinkState, hal: &mut H) {
         for _ in 0..MAD_SLOTS {
-            if self.unsent.is_none() && !self.write(state, hal) {
+            if !self.unsent.is_some() && !self.write(state, hal) {
                 return;
             }
             let Some(job) = self.unsent.take() else {
                 return;
             };
             if CoreLink::new(hal, state).send(&job).is_err() {
-                self.unsent = Some(job);
+                self.unsent.insert(job);
                 return;
             }
             self.tickets[(self.next_slot % MAD_SLOTS) as usize] = state.posted();
@@ -181,9 +182,8 @@ impl Rdma {
         self.next_psn = (psn + 1) & MASK_24;
         let (header, mad) = (slot.plus(HEADER), slot.plus(MAD));
         let mut link = CoreLink::new(hal, state);
-        self.unsent = Some(datagram(
-            &peer, self.mac, self.dscp, psn, header, mad, &mut link,
-        ));
+        let job = datagram(&peer, self.mac, self.dscp, psn, header, mad, &mut link);
+        self.unsent.insert(job);
         true
     }
 

@@ -18,22 +18,22 @@ const NEXT: u32 = 28;
 /// One connection's commands.
 #[derive(Clone, Copy)]
 pub struct Queue {
+    /// Both meaningless while there is no command.
     head: u16,
-    /// Meaningless while `head` is none.
     tail: u16,
     pub len: u16,
 }
 
 impl Queue {
     pub const EMPTY: Self = Self {
-        head: NONE,
-        tail: NONE,
+        head: 0,
+        tail: 0,
         len: 0,
     };
 
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.head == NONE
+        self.len == 0
     }
 }
 
@@ -50,12 +50,13 @@ pub struct Backlog {
 }
 
 impl Backlog {
+    /// Before [`Backlog::start`].
     pub const fn new() -> Self {
         Self {
             base: PmAddr(0),
             entries: 0,
             fresh: 0,
-            free: NONE,
+            free: 0,
             waiting: 0,
         }
     }
@@ -64,6 +65,7 @@ impl Backlog {
     pub fn start(&mut self, base: PmAddr, entries: u16) {
         self.base = base;
         self.entries = entries.min(NONE - 1);
+        self.free = NONE;
     }
 
     /// Commands waiting, of all connections.

@@ -78,6 +78,8 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// Nobody's. All zeros, so that the table costs the image nothing; what that means for the fields is of no account until
+    /// [`Conn::open`] sets them.
     pub const fn new() -> Self {
         Self {
             role: Role::Unused,
@@ -101,11 +103,11 @@ impl Conn {
             soliciting_pages: 0,
             backlog: Queue::EMPTY,
             progress: 0,
-            target: NONE,
+            target: 0,
             offset: 0,
             capsule_at: 0,
-            pdu_starts: true,
-            session: Session::new(&SESSION_LIMITS),
+            pdu_starts: false,
+            session: Session::NONE,
         }
     }
 

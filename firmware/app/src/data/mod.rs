@@ -138,11 +138,11 @@ impl Default for DataCore {
 }
 
 impl DataCore {
-    /// A core before [`DataCore::start`].
+    /// A core before [`DataCore::start`]: all zeros, so that on the card it takes memory but no room in the image.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            core: CoreId(1),
+            core: CoreId(0),
             share: Share::EMPTY,
             now: Micros(0),
             tcp: Tcp::new(),
@@ -150,8 +150,8 @@ impl DataCore {
             link: LinkState::new(),
             pm_bus: NO_BUS,
             conns: [const { Conn::new() }; CONNECTIONS],
-            by_tcp: [conn::NONE; CONNECTIONS],
-            by_qp: [conn::NONE; CONNECTIONS],
+            by_tcp: [0; CONNECTIONS],
+            by_qp: [0; CONNECTIONS],
             queue_pairs: 0,
             message: Message::new(),
             gathered: Gathered::NONE,
@@ -185,6 +185,8 @@ impl DataCore {
         self.core = hal.core();
         let data_cores = hal.cores().saturating_sub(1);
         self.share = Share::of(self.core, data_cores);
+        self.by_tcp.fill(conn::NONE);
+        self.by_qp.fill(conn::NONE);
         self.link.start(self.share.frames());
         self.requests.start(self.share.slots());
         self.without = self.share.connections() as u16;

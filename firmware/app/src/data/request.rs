@@ -12,14 +12,14 @@ use super::conn::NONE;
 use super::messages::NOWHERE;
 use crate::limits::REQUESTS;
 
-/// No request.
-pub const NO_REQUEST: u16 = u16::MAX;
 /// No relay slot.
 pub const NO_SLOT: u8 = u8::MAX;
 
 /// What a request does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
+    /// No command: a PDU of the session's own (ICResp, TermReq).
+    Session,
     Read,
     Write,
     Compare,
@@ -28,8 +28,6 @@ pub enum Kind {
     DatasetManagement,
     /// Executed by the control core.
     Relayed,
-    /// No command: a PDU of the session's own (ICResp, TermReq).
-    Session,
 }
 
 /// Where a request stands.
@@ -106,7 +104,8 @@ pub struct Request {
 }
 
 impl Request {
-    const FREE: Self = Self {
+    /// As [`Requests::start`] finds it: all zeros.
+    const BLANK: Self = Self {
         state: State::Free,
         kind: Kind::Session,
         soliciting: false,
@@ -114,8 +113,8 @@ impl Request {
         from_host: false,
         to_host: false,
         ssd: 0,
-        relay: NO_SLOT,
-        conn: NONE,
+        relay: 0,
+        conn: 0,
         generation: 0,
         cid: 0,
         status: 0,
@@ -149,9 +148,10 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Before [`Requests::start`].
     pub const fn new() -> Self {
         Self {
-            all: [Request::FREE; REQUESTS],
+            all: [Request::BLANK; REQUESTS],
             free: Deque::new(),
             free_count: 0,
             waiting: Deque::new(),
@@ -160,6 +160,9 @@ impl Requests {
 
     /// Makes the first `count` requests usable.
     pub fn start(&mut self, count: usize) {
+        for request in &mut self.all {
+            (request.relay, request.conn) = (NO_SLOT, NONE);
+        }
         for index in 0..count.min(REQUESTS) {
             let _ = self.free.push_back(index as u16);
         }

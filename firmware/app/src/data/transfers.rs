@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 
 use super::DataCore;
 use super::answer::has_data;
-use super::request::{NO_REQUEST, State};
+use super::request::State;
 
 /// In a work request's token, beside the request's number: it is no response. READs carry the piece's number above.
 const NO_RESPONSE: u32 = 0x1_0000;
@@ -39,7 +39,7 @@ pub struct Gathered {
 
 impl Gathered {
     pub const NONE: Self = Self {
-        request: NO_REQUEST,
+        request: 0,
         at: 0,
         len: 0,
         ends: false,
@@ -56,7 +56,8 @@ impl Gathered {
     }
 
     fn goes_on(&self, request: u16, at: u32) -> bool {
-        self.request == request
+        self.is_some()
+            && self.request == request
             && self.at + self.len == at
             && usize::from(self.count) < MAX_MOVE_SOURCES
             && !self.ends
