@@ -1,10 +1,12 @@
 //! What was configured, told back: a host driver that takes over a running card compares it with what it wants.
 
 use sluice_wire::mgmt::{
-    self, NQN_SIZE, NamespaceConfig, STATE_PORTS, SubsystemConfig, SubsystemState, transports,
+    self, ControllerInfo, NQN_SIZE, NamespaceConfig, STATE_PORTS, SubsystemConfig, SubsystemState,
+    transports,
 };
 
 use crate::config::Refusal;
+use crate::controller::{Life, slot_of};
 use crate::{MAX_NSID, NamespaceEntry, PORTS, Target};
 
 type Held<T> = Result<T, Refusal>;
@@ -67,6 +69,25 @@ impl Target {
         let mut listed = self.hosts.iter().filter(|h| h.subsystems & bit != 0);
         let host = listed.nth(number as usize).ok_or(mgmt::Status::Missing)?;
         Ok(nqn_field(&host.nqn))
+    }
+
+    /// The controller with this CNTLID, even while it is ending.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn controller_held(&self, cntlid: u32) -> Held<ControllerInfo> {
+        let cntlid = u16::try_from(cntlid).map_err(|_| mgmt::Status::BadIndex)?;
+        let found = self.controllers.get(slot_of(cntlid));
+        let found = found.filter(|c| c.life != Life::Free && c.cntlid() == cntlid);
+        let controller = found.ok_or(mgmt::Status::Missing)?;
+        Ok(ControllerInfo {
+            host_nqn: nqn_field(&controller.host_nqn),
+            host_id: controller.host_id,
+            cntlid: cntlid.into(),
+            subsystem: controller.subsystem,
+            transport: controller.transport.bit() as u8,
+            kato_ms: controller.kato_ms.into(),
+        })
     }
 }
 

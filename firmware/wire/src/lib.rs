@@ -18,4 +18,5 @@ pub mod nvme;
 pub mod nvme_rdma;
 pub mod nvme_tcp;
 pub mod roce;
+pub mod stats;
 pub mod tcp;

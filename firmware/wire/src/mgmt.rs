@@ -102,6 +102,8 @@ pub enum Opcode {
     NamespaceGet = 0x2a,
     /// Card → data: the NQN of allowed host number `args[0]` of subsystem `index`, in no order; missing if there are fewer.
     HostGet = 0x2b,
+    /// Card → data: the [`ControllerInfo`] of controller `index` (CNTLID); missing if there is none.
+    ControllerGet = 0x2c,
     /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
     /// Completes when something happened: result is an [`Event`] code, result2 its subject. At most one outstanding.
@@ -405,6 +407,24 @@ pub struct SubsystemState {
     pub listeners: [u8; STATE_PORTS],
 }
 
+/// A controller: the association of a host with a subsystem.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ControllerInfo {
+    /// NQN of the host, zero padded.
+    pub host_nqn: [u8; NQN_SIZE],
+    /// Its host identifier.
+    pub host_id: [u8; 16],
+    /// CNTLID.
+    pub cntlid: U16,
+    /// Subsystem; FFh: discovery.
+    pub subsystem: u8,
+    /// One of the [`transports`].
+    pub transport: u8,
+    /// Keep alive timeout in milliseconds, 0 for none.
+    pub kato_ms: U32,
+}
+
 /// A namespace: a range of blocks of an SSD's namespace.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -495,8 +515,8 @@ pub struct Counters {
     pub rdma_cnps_received: U64,
 }
 
-/// What the control core counted since it started: the connection manager of NVMe/RDMA. Running totals modulo 2^32, but for
-/// the first.
+/// What the control core counted since it started: the connection manager of NVMe/RDMA, and failed connects. Running totals
+/// modulo 2^32, but for the first.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ControlCounters {
@@ -520,6 +540,28 @@ pub struct ControlCounters {
     pub rdma_cm_dropped: U32,
     /// RoCE packets for no queue pair of a data core, and not for the connection manager at an address of the port either.
     pub rdma_strays: U32,
+    /// Connects that failed, by [`connect_failures`].
+    pub connects_failed: [U32; connect_failures::COUNT],
+}
+
+/// Why a Connect failed: index of [`ControlCounters::connects_failed`].
+pub mod connect_failures {
+    /// The host is not on the subsystem's list.
+    pub const HOST: usize = 0;
+    /// No subsystem of that name can be reached there.
+    pub const SUBSYSTEM: usize = 1;
+    /// A field is out of range, or does not belong to the controller named.
+    pub const PARAMETERS: usize = 2;
+    /// No controller, or no place for a connection, is free.
+    pub const BUSY: usize = 3;
+    /// The connection is a queue already, or the controller is not enabled or has a queue of that number.
+    pub const SEQUENCE: usize = 4;
+    /// A connection was opened, and no Connect came on it in time.
+    pub const TIMEOUT: usize = 5;
+    /// What is none of these.
+    pub const OTHER: usize = 6;
+    /// How many there are.
+    pub const COUNT: usize = 7;
 }
 
 /// "No slot" in [`FlashInfo`].

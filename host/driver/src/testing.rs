@@ -270,7 +270,7 @@ impl FakeCard {
     }
 }
 
-const OPCODES: [Opcode; 21] = [
+const OPCODES: [Opcode; 22] = [
     Opcode::Identify,
     Opcode::PortSet,
     Opcode::SsdPrepare,
@@ -290,6 +290,7 @@ const OPCODES: [Opcode; 21] = [
     Opcode::SubsystemGet,
     Opcode::NamespaceGet,
     Opcode::HostGet,
+    Opcode::ControllerGet,
     Opcode::Counters,
     Opcode::NextEvent,
 ];

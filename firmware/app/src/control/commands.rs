@@ -110,6 +110,10 @@ impl ControlCore {
                 let held = self.target.host_held(index, arg);
                 self.give(held, hal);
             }
+            Opcode::ControllerGet => {
+                let held = self.target.controller_held(index);
+                self.give(held, hal);
+            }
             Opcode::Counters => self.counters(index, hal),
             Opcode::NextEvent if self.port.next_event.is_some() => self.finish(Status::InUse, 0, 0),
             Opcode::NextEvent => self.port.next_event = Some(command.cid.get()),
@@ -370,7 +374,8 @@ impl ControlCore {
 
     fn counters<H: Hal>(&mut self, index: u32, hal: &mut H) {
         if index == 0 {
-            let counters = self.rdma.counters();
+            let mut counters = self.rdma.counters();
+            counters.connects_failed = self.target.connects_failed().map(Into::into);
             hal.pm_write(DATA, counters.as_bytes());
             return self.store(size_of_val(&counters) as u32, 0, hal);
         }

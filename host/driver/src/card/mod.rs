@@ -8,6 +8,7 @@ pub mod flash;
 mod load;
 mod log_ring;
 mod queue;
+pub mod stats;
 pub mod update;
 
 use std::time::Duration;
