@@ -13,9 +13,11 @@ mod card;
 mod collect;
 mod health;
 mod hosts;
+mod iostat;
 mod log_ring;
 mod nvmf;
 mod restore;
+mod tallies;
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -82,6 +84,7 @@ pub struct Owner<B: Backends> {
     jobs: Jobs,
     log: LogReader,
     totals: collect::Totals,
+    tallies: tallies::Tallies,
     started: Instant,
     last_round: Option<Instant>,
     last_retry: Instant,
@@ -118,6 +121,7 @@ impl<B: Backends> Owner<B> {
             jobs,
             log,
             totals: collect::Totals::default(),
+            tallies: tallies::Tallies::default(),
             started: now,
             last_round: None,
             last_retry: now,
@@ -190,7 +194,8 @@ impl<B: Backends> Owner<B> {
             self.retry_absent();
         }
         if self.failed.is_none() {
-            if let Err(error) = self.totals.update(&mut self.rig) {
+            let counted = self.totals.update(&mut self.rig);
+            if let Err(error) = counted.and_then(|()| self.tallies.update(&mut self.rig)) {
                 self.card_failed(&error.to_string());
             }
             self.log.take(self.rig.card());
@@ -257,6 +262,7 @@ impl<B: Backends> Owner<B> {
             "bdev_nvme_get_controllers" => self.get_controllers(params),
             "bdev_nvme_get_controller_health_info" => self.controller_health(params),
             "bdev_get_bdevs" => self.get_bdevs(params),
+            "bdev_get_iostat" => self.get_iostat(params),
             "sluice_get_status" => Ok(self.status()),
             "sluice_get_card" => Ok(self.card_info()),
             "sluice_get_counters" => self.counters(),
@@ -284,6 +290,10 @@ impl<B: Backends> Owner<B> {
         self.store
             .prepare(&before)
             .map_err(|e| RpcError::internal(format!("nothing was changed: {e}")))?;
+        // What is removed may give its places to what comes. If the card does not answer, the change will say so.
+        if let Err(error) = self.tallies.update(&mut self.rig) {
+            log::debug!("{error}");
+        }
         let done = act(self);
         // One that failed half way is written down as far as it went.
         let after = self.state();
