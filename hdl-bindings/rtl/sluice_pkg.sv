@@ -137,7 +137,7 @@ package sluice_pkg;
   /// First byte beyond the frame buffers (for the payload access counters).
   localparam int unsigned RxBuffersEnd = 32'h54_0000;
   /// First data page (for the payload access counters).
-  localparam int unsigned PagesBase    = 32'h66_0000;
+  localparam int unsigned PagesBase    = 32'h72_0000;
 
   // ---- host memory ---------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@
 //! | `chain/ssds.rs` | SSDs that fail, fall silent or vanish |
 //! | `chain/flashing.rs` | firmware replaced under load, refused packages, power cuts |
 //! | `chain/hostile.rs` | hosts and strangers that do everything wrong |
+//! | `chain/stats.rs` | what the card counts for namespaces and connections is what hosts did |
 //! | `chain/limits.rs` | full queues and tables, nothing lost for good |
 //! | `chain/sharing.rs` | what one host cannot take from the others |
 //! | `chain/rdma.rs` | NVMe/RDMA: every way in which commands and data travel |
@@ -49,5 +50,7 @@ mod rdma_lossy;
 mod sharing;
 #[path = "chain/ssds.rs"]
 mod ssds;
+#[path = "chain/stats.rs"]
+mod stats;
 #[path = "chain/trace.rs"]
 mod trace;

@@ -74,6 +74,7 @@ pub enum ToData {
         qid: u16,
         entries: u16,
         no_sqhd: bool,
+        cntlid: u16,
     },
     /// Close the connection; at once if `abort`.
     QueueClose { key: u32, abort: bool },
@@ -206,6 +207,7 @@ impl ToData {
                 qid,
                 entries,
                 no_sqhd,
+                cntlid,
             } => [
                 3,
                 key,
@@ -214,7 +216,7 @@ impl ToData {
                 qid.into(),
                 entries.into(),
                 no_sqhd.into(),
-                0,
+                cntlid.into(),
             ],
             Self::QueueClose { key, abort } => [4, key, abort.into(), 0, 0, 0, 0, 0],
             Self::Namespace { words: w } => [5, w[0], w[1], w[2], w[3], w[4], w[5], w[6]],
@@ -290,6 +292,7 @@ impl ToData {
                 qid: m[4] as u16,
                 entries: m[5] as u16,
                 no_sqhd: m[6] != 0,
+                cntlid: m[7] as u16,
             },
             4 => Self::QueueClose {
                 key: m[1],

@@ -185,6 +185,8 @@ mod tests {
             assert!(end <= BACKLOG_BASE + BACKLOG_ENTRIES * BACKLOG_ENTRY);
             let (templates, qps) = Share::of(CoreId(cores), cores).qp_templates();
             assert!(templates.0 + qps as u32 * TEMPLATE <= QP_HEADERS_BASE + QP_HEADERS * TEMPLATE);
+            let counted = sluice_wire::stats::connections_per_core(cores.into());
+            assert!(Share::of(CoreId(1), cores).connections() <= counted as usize);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the rx engine's buffer pools are fixed in the RTL (`sluice_pkg.sv`), the rest is the firmware's choice.
 
 use sluice_wire::mgmt::log_ring;
+use sluice_wire::stats;
 
 /// Size of packet memory, in bytes.
 pub const PM_SIZE: u32 = 16 << 20;
@@ -65,8 +66,11 @@ pub const QP_HEADERS_BASE: u32 = 0x64_0000;
 /// Templates in all.
 pub const QP_HEADERS: u32 = 1024;
 
+/// What data cores count, see [`stats`].
+pub const STATS_BASE: u32 = stats::BASE;
+
 /// Data pages, divided among the cores. The RTL counts accesses from here on as accesses to payload (`sluice_pkg.sv`).
-pub const PAGES_BASE: u32 = 0x66_0000;
+pub const PAGES_BASE: u32 = 0x72_0000;
 /// Bytes per page; also the SSDs' memory page size (CC.MPS 0).
 pub const PAGE_SIZE: u32 = 4096;
 /// Data pages.
@@ -76,6 +80,7 @@ const _: () = assert!(RX_SMALL_BASE + RX_SMALL_SIZE * RX_SMALL_COUNT <= RX_LARGE
 const _: () = assert!(RX_LARGE_BASE + RX_LARGE_SIZE * RX_LARGE_COUNT <= LOG_BASE);
 const _: () = assert!(PRP_BASE + PAGES * 8 <= ACTIVITY_BASE);
 const _: () = assert!(BACKLOG_BASE + BACKLOG_ENTRY * BACKLOG_ENTRIES <= QP_HEADERS_BASE);
-const _: () = assert!(QP_HEADERS_BASE + 128 * QP_HEADERS <= PAGES_BASE);
+const _: () = assert!(QP_HEADERS_BASE + 128 * QP_HEADERS <= STATS_BASE);
+const _: () = assert!(STATS_BASE + stats::SIZE <= PAGES_BASE);
 const _: () = assert!(SSD_QUEUES_BASE + SSD_QUEUES_SIZE <= BACKLOG_BASE);
 const _: () = assert!(RELAY_BASE + RELAY_SIZE * RELAY_SLOTS * 16 <= HEADERS_BASE);

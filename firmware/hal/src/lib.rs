@@ -144,6 +144,12 @@ pub trait Hal {
     fn cores(&self) -> u8;
     /// Time now; never goes back.
     fn now(&self) -> Micros;
+    /// The card's clock counter, wrapping: 250 per microsecond of the card's own, whatever [`Hal::now`] follows. An
+    /// implementation without such a counter makes it of the microseconds.
+    #[inline]
+    fn clocks(&self) -> u32 {
+        (self.now().0 as u32).wrapping_mul(250)
+    }
     /// 32 bits from the card's entropy source.
     fn random(&mut self) -> u32;
 

@@ -10,7 +10,7 @@ use heapless::Vec;
 use sluice_hal::Micros;
 use sluice_wire::{
     fabrics::{self, CATTR_NO_FLOW_CONTROL, ConnectCommand, ConnectData, InvalidParam},
-    mgmt::Event,
+    mgmt::{Event, connect_failures},
     nvme::{Sqe, Status},
 };
 use zerocopy::FromBytes;
@@ -40,6 +40,26 @@ fn invalid<T>(what: InvalidParam) -> Result<T, Failure> {
     })
 }
 
+/// Why it failed, in the words of the management interface.
+fn cause(failure: &Failure) -> usize {
+    let is = |status: Status| failure.status == status || failure.status == status.no_retry();
+    match () {
+        () if is(Status::CONNECT_HOST) => connect_failures::HOST,
+        () if is(Status::CONNECT_INVALID) && failure.result == InvalidParam::SUBNQN.encode() => {
+            connect_failures::SUBSYSTEM
+        }
+        () if is(Status::CONNECT_INVALID)
+            || is(Status::CONNECT_FORMAT)
+            || is(Status::SGL_LENGTH) =>
+        {
+            connect_failures::PARAMETERS
+        }
+        () if is(Status::CONNECT_BUSY) => connect_failures::BUSY,
+        () if is(Status::COMMAND_SEQUENCE) => connect_failures::SEQUENCE,
+        () => connect_failures::OTHER,
+    }
+}
+
 impl Target {
     pub(crate) fn connect(
         &mut self,
@@ -51,6 +71,10 @@ impl Target {
     ) -> Result<Reply, Failure> {
         let outcome = self.connect_checked(now, at, sqe, data, out);
         if let Err(failure) = &outcome {
+            self.count_failed_connect(cause(failure));
+            if let Some(connection) = self.connections.get_mut(at) {
+                connection.refused = true;
+            }
             out.push(Action::Event(
                 Event::HostRefused,
                 failure.status.to_wire().into(),

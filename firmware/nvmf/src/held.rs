@@ -7,7 +7,6 @@ use sluice_wire::mgmt::{
 
 use crate::config::Refusal;
 use crate::controller::Life;
-use crate::transport::Transport;
 use crate::{MAX_NSID, NamespaceEntry, PORTS, Target};
 
 type Held<T> = Result<T, Refusal>;
@@ -72,18 +71,23 @@ impl Target {
         Ok(nqn_field(&host.nqn))
     }
 
-    /// The controller of subsystem `index` with the lowest CNTLID from `from` on.
+    /// The controller of subsystem `index` with the lowest CNTLID from `from` on. With [`mgmt::ANY_SUBSYSTEM`] of whatever subsystem,
+    /// discovery among them, and even while it is ending.
     ///
     /// # Errors
     /// There is none.
     pub fn controller_held(&self, index: u32, from: u32) -> Held<ControllerState> {
+        let any = index == mgmt::ANY_SUBSYSTEM;
         let subsystem = self.subsystems.get(index as usize);
-        subsystem
-            .filter(|s| s.exists())
-            .ok_or(mgmt::Status::Missing)?;
+        if !any && !subsystem.is_some_and(|s| s.exists()) {
+            return Err(mgmt::Status::Missing.into());
+        }
         let of = |c: &&crate::controller::Controller| {
-            let live = c.life == Life::Live && u32::from(c.subsystem) == index;
-            live && u32::from(c.cntlid()) >= from
+            let wanted = match any {
+                true => c.life != Life::Free,
+                false => c.life == Life::Live && u32::from(c.subsystem) == index,
+            };
+            wanted && u32::from(c.cntlid()) >= from
         };
         let found = self.controllers.iter().filter(of);
         let found = found.min_by_key(|c| c.cntlid());
@@ -93,14 +97,13 @@ impl Target {
         Ok(ControllerState {
             cntlid: controller.cntlid().into(),
             port: admin.map_or(0, |c| c.port),
-            transport: match controller.transport {
-                Transport::Tcp => transports::TCP as u8,
-                Transport::Rdma => transports::RDMA as u8,
-            },
+            transport: controller.transport.bit() as u8,
             keep_alive_ms: controller.kato_ms.into(),
             queues: controller.queues.into(),
             host_id: controller.host_id,
             host_nqn: nqn_field(&controller.host_nqn),
+            subsystem: controller.subsystem,
+            reserved: [0; 3],
         })
     }
 }

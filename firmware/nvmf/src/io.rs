@@ -42,6 +42,8 @@ pub enum HostData {
 pub struct IoCommand {
     /// What to do.
     pub kind: IoKind,
+    /// Place of the namespace in the table.
+    pub place: u8,
     /// SSD number.
     pub ssd: u8,
     /// Control bits to hand on: FUA and LR, and DEAC for Write Zeroes, where CDW12 has them (shifted down by 16).
@@ -117,18 +119,19 @@ fn decode_with(
         return Err(Status::INVALID_FIELD.no_retry());
     }
     let nsid = word(1);
-    let Some(ns) = table.get(subsystem, nsid) else {
+    let Some((place, ns)) = table.find(subsystem, nsid) else {
         return Err(unknown(opcode));
     };
+    let at = (nsid, place);
     if ns.flags & NamespaceEntry::LOST != 0 {
         return Err(Status::NAMESPACE_NOT_READY.no_retry());
     }
     match opcode {
-        READ => transfer(IoKind::Read, word, nsid, ns, max_transfer, capsule),
+        READ => transfer(IoKind::Read, word, at, ns, max_transfer, capsule),
         WRITE if ns.flags & NamespaceEntry::READ_ONLY == 0 => {
-            transfer(IoKind::Write, word, nsid, ns, max_transfer, capsule)
+            transfer(IoKind::Write, word, at, ns, max_transfer, capsule)
         }
-        _ => rare(opcode, word, nsid, ns, max_transfer, capsule),
+        _ => rare(opcode, word, at, ns, max_transfer, capsule),
     }
 }
 
@@ -136,7 +139,7 @@ fn decode_with(
 fn transfer(
     kind: IoKind,
     word: impl Fn(usize) -> u32,
-    nsid: u32,
+    (nsid, place): (u32, u8),
     ns: &NamespaceEntry,
     max_transfer: u32,
     capsule: u32,
@@ -168,6 +171,7 @@ fn transfer(
     let control = control & (control::FUA | control::LR);
     Ok(IoCommand {
         kind,
+        place,
         ssd: ns.ssd,
         control,
         nsid,
@@ -221,7 +225,7 @@ fn unknown(opcode: u8) -> Status {
 fn rare(
     opcode: u8,
     word: impl Fn(usize) -> u32 + Copy,
-    nsid: u32,
+    (nsid, place): (u32, u8),
     ns: &NamespaceEntry,
     max_transfer: u32,
     capsule: u32,
@@ -242,6 +246,7 @@ fn rare(
     };
     let mut command = IoCommand {
         kind: IoKind::Flush,
+        place,
         ssd: ns.ssd,
         control: 0,
         nsid,
@@ -257,7 +262,14 @@ fn rare(
         WRITE => Err(Status::WRITE_PROTECTED.no_retry()),
         COMPARE => {
             works(NamespaceEntry::COMPARE)?;
-            transfer(IoKind::Compare, word, nsid, ns, max_transfer, capsule)
+            transfer(
+                IoKind::Compare,
+                word,
+                (nsid, place),
+                ns,
+                max_transfer,
+                capsule,
+            )
         }
         WRITE_ZEROES => {
             works(NamespaceEntry::WRITE_ZEROES)?;

@@ -73,11 +73,19 @@ impl NamespaceTable {
     #[inline]
     #[must_use]
     pub fn get(&self, subsystem: u8, nsid: u32) -> Option<&NamespaceEntry> {
+        self.find(subsystem, nsid).map(|(_, entry)| entry)
+    }
+
+    /// The same with its place, below [`NAMESPACES`], which it keeps as long as it is there.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, subsystem: u8, nsid: u32) -> Option<(u8, &NamespaceEntry)> {
         let place = *self
             .index
             .get(usize::from(subsystem))?
             .get(nsid.wrapping_sub(1) as usize)?;
-        self.entries.get(usize::from(place).wrapping_sub(1))
+        let place = place.checked_sub(1)?;
+        Some((place, self.entries.get(usize::from(place))?))
     }
 
     /// Takes a change over. An update with impossible numbers is ignored.

@@ -12,7 +12,7 @@ use heapless::Vec;
 use sluice_hal::Micros;
 use sluice_wire::{
     fabrics,
-    mgmt::Event,
+    mgmt::{Event, connect_failures},
     nvme::{IDENTIFY_SIZE, Sqe, Status},
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     pub port: u8,
     /// It came in on the TCP port meant for discovery.
     pub discovery_port: bool,
+    /// A Connect failed on it, and was counted.
+    pub refused: bool,
     closing: Closing,
 }
 
@@ -179,6 +181,8 @@ pub struct Target {
     stray: u32,
     /// Connections that are to end and were not told yet.
     closes_due: u16,
+    /// By cause; see [`Target::connects_failed`].
+    connects_failed: [u32; connect_failures::COUNT],
     /// Identify structures and log entries are made here.
     pub(crate) scratch: [u8; IDENTIFY_SIZE],
 }
@@ -217,6 +221,7 @@ impl Target {
             wake: Micros(0),
             stray: 0,
             closes_due: 0,
+            connects_failed: [0; connect_failures::COUNT],
             scratch: [0; IDENTIFY_SIZE],
         }
     }
@@ -248,10 +253,27 @@ impl Target {
             controller: NOBODY,
             port,
             discovery_port: via == Via::Tcp { discovery: true },
+            refused: false,
             closing: Closing::No,
         };
         self.wake_at(now.after(CONNECT_US));
-        self.connections.push(connection).is_ok()
+        let taken = self.connections.push(connection).is_ok();
+        if !taken {
+            self.count_failed_connect(connect_failures::BUSY);
+        }
+        taken
+    }
+
+    /// Connects that failed, by [`connect_failures`], wrapping.
+    #[must_use]
+    pub const fn connects_failed(&self) -> &[u32; connect_failures::COUNT] {
+        &self.connects_failed
+    }
+
+    pub(crate) fn count_failed_connect(&mut self, cause: usize) {
+        if let Some(count) = self.connects_failed.get_mut(cause) {
+            *count = count.wrapping_add(1);
+        }
     }
 
     /// The connection is gone and nothing of it is in flight any more.
@@ -405,7 +427,7 @@ impl Target {
             }
         }
         let now_ms = (now.0 >> 10) as u32;
-        let mut waiting = false;
+        let (mut waiting, mut late) = (false, 0);
         for c in self
             .connections
             .iter_mut()
@@ -414,10 +436,13 @@ impl Target {
             if now_ms.wrapping_sub(c.opened) > (CONNECT_US >> 10) as u32 {
                 c.closing = Closing::Due { abort: true };
                 self.closes_due += 1;
+                late += u32::from(!c.refused);
             } else {
                 waiting = true;
             }
         }
+        let count = &mut self.connects_failed[connect_failures::TIMEOUT];
+        *count = count.wrapping_add(late);
         if waiting {
             // Not exact: up to a second late does no harm.
             self.wake_at(now.after(1_000_000));

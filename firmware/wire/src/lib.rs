@@ -18,5 +18,6 @@ pub mod nvme;
 pub mod nvme_rdma;
 pub mod nvme_tcp;
 pub mod roce;
+pub mod stats;
 pub mod tcp;
 pub mod trace;

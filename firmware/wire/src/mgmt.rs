@@ -103,7 +103,7 @@ pub enum Opcode {
     /// Card → data: the NQN of allowed host number `args[0]` of subsystem `index`, in no order; missing if there are fewer.
     HostGet = 0x2b,
     /// Card → data: the [`ControllerState`] of subsystem `index`'s controller with the lowest CNTLID from `args[0]` on; missing if
-    /// none.
+    /// none. [`ANY_SUBSYSTEM`]: of any subsystem, and even while it is ending.
     ControllerGet = 0x2c,
     /// Card → data: [`Counters`] of data core `index`; of core 0 [`ControlCounters`].
     Counters = 0x30,
@@ -408,6 +408,9 @@ pub struct SubsystemState {
     pub listeners: [u8; STATE_PORTS],
 }
 
+/// [`Opcode::ControllerGet`]: whatever the subsystem.
+pub const ANY_SUBSYSTEM: u32 = u32::MAX;
+
 /// A host's controller: an association that is up, or is being set up.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -426,6 +429,10 @@ pub struct ControllerState {
     pub host_id: [u8; 16],
     /// NQN of the host, zero padded.
     pub host_nqn: [u8; NQN_SIZE],
+    /// Subsystem; FFh: discovery.
+    pub subsystem: u8,
+    /// 0.
+    pub reserved: [u8; 3],
 }
 
 /// A namespace: a range of blocks of an SSD's namespace.
@@ -518,8 +525,8 @@ pub struct Counters {
     pub rdma_cnps_received: U64,
 }
 
-/// What the control core counted since it started: the connection manager of NVMe/RDMA. Running totals modulo 2^32, but for
-/// the first.
+/// What the control core counted since it started: the connection manager of NVMe/RDMA, and failed connects. Running totals
+/// modulo 2^32, but for the first.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ControlCounters {
@@ -543,6 +550,28 @@ pub struct ControlCounters {
     pub rdma_cm_dropped: U32,
     /// RoCE packets for no queue pair of a data core, and not for the connection manager at an address of the port either.
     pub rdma_strays: U32,
+    /// Connects that failed, by [`connect_failures`].
+    pub connects_failed: [U32; connect_failures::COUNT],
+}
+
+/// Why a Connect failed: index of [`ControlCounters::connects_failed`].
+pub mod connect_failures {
+    /// The host is not on the subsystem's list.
+    pub const HOST: usize = 0;
+    /// No subsystem of that name can be reached there.
+    pub const SUBSYSTEM: usize = 1;
+    /// A field is out of range, or does not belong to the controller named.
+    pub const PARAMETERS: usize = 2;
+    /// No controller, or no place for a connection, is free.
+    pub const BUSY: usize = 3;
+    /// The connection is a queue already, or the controller is not enabled or has a queue of that number.
+    pub const SEQUENCE: usize = 4;
+    /// A connection was opened, and no Connect came on it in time.
+    pub const TIMEOUT: usize = 5;
+    /// What is none of these.
+    pub const OTHER: usize = 6;
+    /// How many there are.
+    pub const COUNT: usize = 7;
 }
 
 /// "No slot" in [`FlashInfo`].

@@ -10,7 +10,7 @@ const CLOCKS: u64 = 150_000;
 /// Clocks between comparisons, and the span over which a batch of stimuli is spread.
 const STEP: u64 = 500;
 /// Start of the data pages.
-const PAGES: u64 = 0x66_0000;
+const PAGES: u64 = 0x72_0000;
 
 /// xorshift64 (Marsaglia, "Xorshift RNGs").
 struct Random(u64);

@@ -103,6 +103,7 @@ const SHORTS: &[(&str, &[(char, &str)])] = &[
     ),
     ("bdev_nvme_get_controller_health_info", &[('c', "name")]),
     ("bdev_get_bdevs", &[('b', "name"), ('t', "timeout")]),
+    ("bdev_get_iostat", &[('b', "name"), ('c', "per_channel")]),
 ];
 
 const LISTENER: &[(char, &str)] = &[

@@ -1,9 +1,8 @@
-//! The live view: what the card's cores did since the last look, and on what they spent their clocks. [`sample`] is what is seen, [`draw`] how it looks; both
-//! know nothing of terminals that exist, so tests draw into memory.
-//!
-//! Latencies, and who did what to which namespace, are not shown: the firmware does not count them.
+//! The live view: what the card's cores did since the last look, on what they spent their clocks, how long commands took, and who did what to which
+//! namespace. [`sample`] is what is seen, [`draw`] how it looks; both know nothing of terminals that exist, so tests draw into memory.
 
 pub mod draw;
+pub mod latency;
 pub mod sample;
 
 use std::io::{self, Write};
@@ -22,7 +21,7 @@ use sample::{Rates, Sample};
 /// Looks kept for the curve.
 const HISTORY: usize = 120;
 /// Page of `--once`, columns and rows.
-const PAGE: (u16, u16) = (110, 40);
+const PAGE: (u16, u16) = (120, 48);
 
 /// The command.
 ///

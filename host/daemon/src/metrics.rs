@@ -172,7 +172,10 @@ fn encode(to: &mut MetricEncoder<'_>, reading: &Reading) -> fmt::Result {
         Reading::Gauge(g) => to.encode_gauge(g),
         Reading::Histogram(buckets, sum) => {
             let count = buckets.iter().map(|(_, n)| n).sum();
-            to.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+            // The encoder knows the bucket without bound, `le="+Inf"`, by the largest number.
+            let bounded = |(bound, n): &(f64, u64)| (bound.min(f64::MAX), *n);
+            let buckets: Vec<_> = buckets.iter().map(bounded).collect();
+            to.encode_histogram::<NoLabelSet>(*sum, count, &buckets, None)
         }
     }
 }
@@ -185,19 +188,37 @@ mod tests {
     fn the_text_has_help_type_labels_and_ends_as_openmetrics_wants() {
         let mut s = Snapshot::default();
         s.gauge("sluice_up", &[], 1.0);
-        s.counter("sluice_rx_dropped_frames", &["icrc"], 3);
+        s.counter("sluice_rx_dropped_frames", &["eth0", "icrc"], 3);
         s.counter("sluice_io_commands", &["1", "re\"ad\n"], 7);
         let text = s.text();
         for line in [
             "# TYPE sluice_up gauge",
             "sluice_up 1.0",
             "# TYPE sluice_rx_dropped_frames counter",
-            "sluice_rx_dropped_frames_total{reason=\"icrc\"} 3",
+            "sluice_rx_dropped_frames_total{port=\"eth0\",reason=\"icrc\"} 3",
             "sluice_io_commands_total{core=\"1\",kind=\"re\\\"ad\\n\"} 7",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}: {text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_histogram_is_added_up_and_ends_at_infinity() {
+        let mut s = Snapshot::default();
+        let buckets = vec![(0.001, 2), (0.002, 0), (f64::INFINITY, 3)];
+        s.histogram("sluice_core_latency_seconds", &["1", "read"], buckets, 1.5);
+        let text = s.text();
+        for line in [
+            "# TYPE sluice_core_latency_seconds histogram",
+            "sluice_core_latency_seconds_sum{core=\"1\",kind=\"read\"} 1.5",
+            "sluice_core_latency_seconds_count{core=\"1\",kind=\"read\"} 5",
+            "sluice_core_latency_seconds_bucket{le=\"0.001\",core=\"1\",kind=\"read\"} 2",
+            "sluice_core_latency_seconds_bucket{le=\"0.002\",core=\"1\",kind=\"read\"} 2",
+            "sluice_core_latency_seconds_bucket{le=\"+Inf\",core=\"1\",kind=\"read\"} 5",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        }
     }
 
     #[test]

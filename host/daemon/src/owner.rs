@@ -15,10 +15,12 @@ mod collect;
 mod flash;
 mod health;
 mod hosts;
+mod iostat;
 mod log_ring;
 mod nvmf;
 mod restore;
 mod ssd;
+mod tallies;
 mod trace;
 
 use std::sync::mpsc::RecvTimeoutError;
@@ -85,6 +87,7 @@ pub struct Owner<B: Backends> {
     jobs: Jobs,
     log: LogReader,
     totals: collect::Totals,
+    tallies: tallies::Tallies,
     started: Instant,
     last_round: Option<Instant>,
     last_retry: Instant,
@@ -156,7 +159,8 @@ impl<B: Backends> Owner<B> {
             self.retry_absent();
         }
         if self.failed.is_none() {
-            if let Err(error) = self.totals.update(&mut self.rig) {
+            let counted = self.totals.update(&mut self.rig);
+            if let Err(error) = counted.and_then(|()| self.tallies.update(&mut self.rig)) {
                 self.card_failed(&error.to_string());
             }
             self.log.take(self.rig.card());
@@ -233,6 +237,7 @@ impl<B: Backends> Owner<B> {
             "bdev_nvme_send_cmd" => self.send_cmd(params),
             "bdev_nvme_reset_controller" => self.reset_controller(params),
             "bdev_get_bdevs" => self.get_bdevs(params),
+            "bdev_get_iostat" => self.get_iostat(params),
             "sluice_get_status" => Ok(self.status()),
             "sluice_get_card" => Ok(self.card_info()),
             "sluice_get_counters" => self.counters(),
@@ -276,6 +281,10 @@ impl<B: Backends> Owner<B> {
         self.store
             .prepare(&before)
             .map_err(|e| RpcError::internal(format!("nothing was changed: {e}")))?;
+        // What is removed may give its places to what comes. If the card does not answer, the change will say so.
+        if let Err(error) = self.tallies.update(&mut self.rig) {
+            log::debug!("{error}");
+        }
         let done = act(self);
         // One that failed half way is written down as far as it went.
         let after = self.state();

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod change;
+mod numbers;
 mod restart;
 mod wire;
 

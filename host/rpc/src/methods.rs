@@ -433,6 +433,23 @@ pub const METHODS: &[Method] = &[
         ],
     ),
     method(
+        "bdev_get_iostat",
+        Spdk::Differs(
+            "ticks are card clocks; least and most latencies are bounds of buckets; unmapped bytes and latencies of other \
+             commands than reads and writes are not counted (0); what namespaces of the card did on it, no more",
+        ),
+        "Gives what was read and written, and how long it took, by block device.",
+        "an object with a list of block devices",
+        &[
+            NAME,
+            opt(
+                "per_channel",
+                Kind::Bool,
+                "By channel: not done, false only",
+            ),
+        ],
+    ),
+    method(
         "sluice_get_status",
         OWN,
         "Gives the state of daemon, card and SSDs.",

@@ -374,7 +374,8 @@ impl ControlCore {
 
     fn counters<H: Hal>(&mut self, index: u32, hal: &mut H) {
         if index == 0 {
-            let counters = self.rdma.counters();
+            let mut counters = self.rdma.counters();
+            counters.connects_failed = self.target.connects_failed().map(Into::into);
             hal.pm_write(DATA, counters.as_bytes());
             return self.store(size_of_val(&counters) as u32, 0, hal);
         }

@@ -187,7 +187,7 @@ impl Rdma {
         true
     }
 
-    /// In the form of the management interface.
+    /// In the form of the management interface; connects are counted elsewhere.
     pub fn counters(&self) -> ControlCounters {
         let stats = self.cm.stats();
         ControlCounters {
@@ -201,6 +201,7 @@ impl Rdma {
             rdma_cm_ignored: stats.ignored.into(),
             rdma_cm_dropped: stats.dropped.into(),
             rdma_strays: self.strays.into(),
+            connects_failed: Default::default(),
         }
     }
 }

@@ -162,6 +162,7 @@ impl ControlCore {
                         qid: ready.qid,
                         entries: ready.entries,
                         no_sqhd: ready.no_flow_control,
+                        cntlid: ready.cntlid,
                     };
                     self.post(core_of(ready.key.0), mail.encode(), hal);
                 }

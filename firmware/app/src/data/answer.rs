@@ -40,9 +40,6 @@ impl DataCore {
     pub(super) fn answer<H: Hal>(&mut self, request: u16, hal: &mut H) {
         let r = &mut self.requests.all[usize::from(request)];
         let conn = &mut self.conns[usize::from(r.conn)];
-        if r.status != 0 {
-            self.stats.errors += 1;
-        }
         if conn.dead {
             return self.finish(request, hal);
         }
@@ -110,6 +107,7 @@ impl DataCore {
             return self.wait(request, State::NeedsSend);
         }
         hal.phase(Phase::Tx);
+        self.count_answer(request, hal);
         let slot = self.share.slot(request);
         let r = &mut self.requests.all[usize::from(request)];
         r.state = State::Sending;

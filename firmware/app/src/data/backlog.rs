@@ -74,8 +74,14 @@ impl Backlog {
         self.waiting
     }
 
-    /// Appends a command whose data are to be asked for. False if there is no place.
-    pub fn push<H: Hal>(&mut self, queue: &mut Queue, sqe: &[u32; 16], hal: &mut H) -> bool {
+    /// Appends a command whose data are to be asked for, and when it was found. False if there is no place.
+    pub fn push<H: Hal>(
+        &mut self,
+        queue: &mut Queue,
+        sqe: &[u32; 16],
+        found_at: u32,
+        hal: &mut H,
+    ) -> bool {
         let entry = if self.free != NONE {
             let entry = self.free;
             self.free = hal.pm_read32(self.at(entry).plus(NEXT)) as u16;
@@ -87,8 +93,10 @@ impl Backlog {
             return false;
         };
         let none = u32::from(NONE).to_le();
+        let found_at = found_at.to_le();
+        // Word 13 has hints alone (NVM, section 3.2), which no SSD is told.
         let words = [
-            sqe[0], sqe[1], sqe[8], sqe[10], sqe[11], sqe[12], sqe[13], none,
+            sqe[0], sqe[1], sqe[8], sqe[10], sqe[11], sqe[12], found_at, none,
         ];
         hal.pm_write(self.at(entry), words.as_bytes());
         if queue.is_empty() {
@@ -102,16 +110,17 @@ impl Backlog {
         true
     }
 
-    /// The first command, as it came; the queue must not be empty. What says where it lies goes to [`Backlog::drop_first`].
-    pub fn first<H: Hal>(&self, queue: &Queue, hal: &mut H) -> ([u32; 16], u16) {
+    /// The first command, as it came, and when; the queue must not be empty. What says where it lies goes to
+    /// [`Backlog::drop_first`].
+    pub fn first<H: Hal>(&self, queue: &Queue, hal: &mut H) -> ([u32; 16], u32, u16) {
         let mut words = [0u32; 8];
         hal.pm_read(self.at(queue.head), words.as_mut_bytes());
-        let [head, nsid, len, cdw10, cdw11, cdw12, cdw13, next] = words;
+        let [head, nsid, len, cdw10, cdw11, cdw12, found_at, next] = words;
         let mut sqe = [0; 16];
         (sqe[0], sqe[1], sqe[8]) = (head, nsid, len);
         sqe[9] = SGL_TRANSPORT.to_le();
-        (sqe[10], sqe[11], sqe[12], sqe[13]) = (cdw10, cdw11, cdw12, cdw13);
-        (sqe, u32::from_le(next) as u16)
+        (sqe[10], sqe[11], sqe[12]) = (cdw10, cdw11, cdw12);
+        (sqe, u32::from_le(found_at), u32::from_le(next) as u16)
     }
 
     /// Takes the first command out; `next` is what [`Backlog::first`] gave beside it.

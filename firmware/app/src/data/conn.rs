@@ -262,6 +262,7 @@ impl DataCore {
         self.stats.connections += 1;
         self.by_tcp[tcp.index()] = conn;
         self.conns[usize::from(conn)].open_tcp(tcp);
+        self.tally_opened(conn, hal);
         let key = self.key(conn);
         self.send_control(ToControl::Opened { key, port }, hal);
     }
@@ -308,6 +309,7 @@ impl DataCore {
         // All it had to send was acknowledged.
         self.close_qp(conn, hal);
         self.conns[usize::from(conn)].role = Role::Gone;
+        self.tally_closed(conn, hal);
         self.stats.connections -= 1;
         self.to_tell.push(conn);
     }

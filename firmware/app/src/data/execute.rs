@@ -106,6 +106,7 @@ impl DataCore {
         match data {
             Ok(data) => self.take_data(conn, request, data, in_capsule, hal),
             Err(status) => {
+                self.blame_namespace(conn, request);
                 self.accepted(conn, request, in_capsule, true, hal);
                 self.fail(request, status, hal);
             }
@@ -113,13 +114,24 @@ impl DataCore {
         true
     }
 
+    /// Notes whose error the refusal of the command at hand is.
+    #[cold]
+    fn blame_namespace(&mut self, conn: u16, request: u16) {
+        let subsystem = self.conns[usize::from(conn)].subsystem;
+        let nsid = u32::from_le(self.sqe(conn)[1]);
+        if let Some((place, _)) = self.namespaces.find(subsystem, nsid) {
+            self.requests.all[usize::from(request)].place = place;
+        }
+    }
+
     #[inline]
     fn fill_in(&mut self, request: u16, command: &IoCommand) {
         let r = &mut self.requests.all[usize::from(request)];
         r.ssd = command.ssd;
+        r.place = command.place;
         r.ssd_nsid = command.ssd_nsid;
         r.slba = command.slba;
-        r.nsid = command.nsid;
+        r.nsid = command.nsid as u8;
         r.blocks_z = command.blocks.wrapping_sub(1) as u16;
         r.control = command.control;
         r.deallocate = command.deallocate;
@@ -144,9 +156,12 @@ impl DataCore {
             let entry = &mut self.conns[usize::from(conn)];
             // More than its queue has entries is the host's mistake and not the others' trouble.
             if entry.backlog.len >= entry.entries
-                || !self
-                    .backlog
-                    .push(&mut entry.backlog, entry.session.command(), hal)
+                || !self.backlog.push(
+                    &mut entry.backlog,
+                    entry.session.command(),
+                    self.found_at,
+                    hal,
+                )
             {
                 return false;
             }
@@ -208,7 +223,8 @@ impl DataCore {
             return false;
         }
         hal.phase(Phase::Controller);
-        let (sqe, next) = self.backlog.first(&entry.backlog, hal);
+        let (sqe, found_at, next) = self.backlog.first(&entry.backlog, hal);
+        self.found_at = found_at;
         // The namespace may have changed since the command was first looked at.
         let decoded =
             io::decode_words(&sqe, &self.namespaces, entry.subsystem, limits::TRANSFER, 0);
@@ -410,9 +426,10 @@ impl DataCore {
         };
         let command = IoCommand {
             kind: IoKind::Dsm,
+            place: r.place,
             ssd: r.ssd,
             control: 0,
-            nsid: r.nsid,
+            nsid: r.nsid.into(),
             ssd_nsid: r.ssd_nsid,
             slba: 0,
             blocks: u32::from(r.blocks_z) + 1,

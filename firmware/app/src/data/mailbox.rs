@@ -70,6 +70,7 @@ impl DataCore {
                 qid,
                 entries,
                 no_sqhd,
+                cntlid,
             } => {
                 let Some(conn) = self.by_key(key) else { return };
                 let entry = &mut self.conns[usize::from(conn)];
@@ -84,6 +85,7 @@ impl DataCore {
                 if qid != 0 {
                     entry.session.set_io_queue();
                 }
+                self.tally_queue(conn, cntlid, qid, hal);
             }
             ToData::QueueClose { key, abort } => {
                 if let Some(conn) = self.by_key(key) {
@@ -92,8 +94,9 @@ impl DataCore {
             }
             ToData::Namespace { words } => {
                 let [a, b, c, d, e, f, g] = words;
-                self.namespaces
-                    .apply(&NamespaceUpdate::decode(&[0, a, b, c, d, e, f, g]));
+                let update = NamespaceUpdate::decode(&[0, a, b, c, d, e, f, g]);
+                self.tally_namespace(&update, hal);
+                self.namespaces.apply(&update);
             }
             ToData::SsdAttach {
                 ssd,

@@ -97,11 +97,20 @@ impl DataCore {
                 self.stats.term_reqs += 1;
                 return self.end(conn, true, hal);
             }
+            let parked = entry.parked;
+            if parked {
+                self.recall_found(conn, hal);
+            } else {
+                self.found_at = hal.clocks();
+            }
             let taken = self.take_message(conn, qp, front, hal);
             let entry = &mut self.conns[usize::from(conn)];
             entry.parked = !taken;
             entry.capsule_at = self.message.data_at;
             if !taken {
+                if !parked {
+                    self.remember_found(conn, hal);
+                }
                 self.stats.waits += 1;
                 self.starved.push(conn);
                 return;

@@ -15,6 +15,7 @@
 //! | `execute` | commands to SSDs and to the control core, and what comes back |
 //! | `moves` | payload moves under way, data digests, buffers that wait for them |
 //! | `answer` | responses and data to the host |
+//! | `tally` | what is counted for namespaces and connections, where the host reads it |
 //! | `mailbox` | messages from the control core |
 
 mod answer;
@@ -29,6 +30,7 @@ mod queue_pairs;
 mod request;
 mod stats;
 mod stream;
+mod tally;
 mod transfers;
 
 use heapless::Deque;
@@ -51,6 +53,7 @@ use moves::Moves;
 use request::Requests;
 pub use stats::Resources;
 use stats::Stats;
+use tally::Tally;
 use transfers::Gathered;
 
 /// Frames taken per pass, so that completions and timers get their turn.
@@ -129,6 +132,9 @@ pub struct DataCore {
     /// Something was given back in this pass.
     relieved: bool,
     stats: Stats,
+    tally: Tally,
+    /// Clocks at which the command at hand was found.
+    found_at: u32,
 }
 
 impl Default for DataCore {
@@ -177,6 +183,8 @@ impl DataCore {
             pdu: PduBuf::new(),
             relieved: false,
             stats: Stats::new(),
+            tally: Tally::new(),
+            found_at: 0,
         }
     }
 
@@ -195,6 +203,8 @@ impl DataCore {
         let mine = u32::from(self.core.0.saturating_sub(1));
         let each = (layout::PAGES - CONTROL_PAGES) / u32::from(data_cores.max(1));
         self.pages.add(CONTROL_PAGES + mine * each, each);
+        let core = u32::from(self.core.0);
+        self.tally.start(core, data_cores.into(), hal);
     }
 
     /// What is free and what is in use now.

@@ -68,6 +68,7 @@ impl DataCore {
         self.queue_pairs += 1;
         self.by_qp[qp.index()] = conn;
         self.conns[usize::from(conn)].open_rdma(qp, cm);
+        self.tally_opened(conn, hal);
         Some(ToControl::QpOpened {
             cm,
             qpn: end.qpn,

@@ -10,6 +10,7 @@ use sluice_ssd::Run;
 use super::DataCore;
 use super::conn::NONE;
 use super::messages::NOWHERE;
+use super::tally::NO_PLACE;
 use crate::limits::REQUESTS;
 
 /// No relay slot.
@@ -70,6 +71,8 @@ pub struct Request {
     /// The control core filled the pages for the host.
     pub to_host: bool,
     pub ssd: u8,
+    /// Place of its namespace in the table.
+    pub place: u8,
     /// Relay slot of a command for the control core, else [`NO_SLOT`].
     pub relay: u8,
     pub conn: u16,
@@ -77,6 +80,8 @@ pub struct Request {
     pub generation: u16,
     /// Command identifier.
     pub cid: u16,
+    /// Clocks at which the core found the command.
+    pub started: u32,
     /// Status for the host so far.
     pub status: u16,
     pub moves: u16,
@@ -86,7 +91,7 @@ pub struct Request {
     /// Upper half of command word 12.
     pub control: u16,
     /// NSID towards the host and on the SSD.
-    pub nsid: u32,
+    pub nsid: u8,
     pub ssd_nsid: u32,
     /// Dataset Management with the Deallocate attribute.
     pub deallocate: bool,
@@ -113,10 +118,12 @@ impl Request {
         from_host: false,
         to_host: false,
         ssd: 0,
+        place: 0,
         relay: 0,
         conn: 0,
         generation: 0,
         cid: 0,
+        started: 0,
         status: 0,
         moves: 0,
         crc: 0,
@@ -135,6 +142,8 @@ impl Request {
         result: 0,
     };
 }
+
+const _: () = assert!(sluice_nvmf::MAX_NSID <= u8::MAX as u32);
 
 /// The table, its free list and its waiting lists.
 pub struct Requests {
@@ -231,6 +240,8 @@ impl DataCore {
         request.conn = conn;
         request.generation = entry.generation;
         request.cid = cid;
+        request.started = self.found_at;
+        request.place = NO_PLACE;
         request.status = 0;
         request.soliciting = false;
         request.r2t_queued = false;

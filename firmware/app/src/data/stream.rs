@@ -118,8 +118,10 @@ impl DataCore {
 
     #[inline]
     fn accept<H: Hal>(&mut self, conn: u16, hal: &mut H) {
+        self.found_at = hal.clocks();
         if !self.command(conn, hal) {
             self.conns[usize::from(conn)].parked = true;
+            self.remember_found(conn, hal);
             self.stats.waits += 1;
         }
     }
@@ -135,6 +137,7 @@ impl DataCore {
 
     #[cold]
     fn retry_parked<H: Hal>(&mut self, conn: u16, hal: &mut H) -> bool {
+        self.recall_found(conn, hal);
         let begun =
             self.command(conn, hal) || self.waits_for_itself(conn) && self.refuse(conn, hal);
         self.conns[usize::from(conn)].parked = !begun;

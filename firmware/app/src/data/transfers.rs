@@ -235,6 +235,7 @@ impl DataCore {
             return self.wait(request, State::NeedsSend);
         }
         hal.phase(Phase::Tx);
+        self.count_answer(request, hal);
         let slot = self.share.slot(request);
         let r = &mut self.requests.all[usize::from(request)];
         r.state = State::Sending;

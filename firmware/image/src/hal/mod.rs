@@ -113,6 +113,11 @@ impl Hal for MmioHal {
     }
 
     #[inline]
+    fn clocks(&self) -> u32 {
+        core().clocks.read()
+    }
+
+    #[inline]
     fn random(&mut self) -> u32 {
         core().entropy.read()
     }

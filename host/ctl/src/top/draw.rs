@@ -10,7 +10,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 
-use super::sample::Rates;
+use super::latency::Percentiles;
+use super::sample::{Part, Rates};
 use crate::show;
 
 /// What the page shows.
@@ -53,13 +54,31 @@ impl View {
     }
 }
 
+/// Most namespaces and hosts shown.
+const MOST_PARTS: usize = 12;
+
 /// Draws the page, whatever the size.
 pub fn draw(frame: &mut Frame<'_>, view: &View) {
     let cores = view.rates.as_ref().map_or(0, |r| r.cores.len()) as u16;
-    let [head, curve, cores_at, phases_at, foot] = Layout::vertical([
-        Constraint::Length(2),
+    let rows = |parts: fn(&Rates) -> &Vec<Part>| {
+        let rows = view.rates.as_ref().map_or(0, |r| parts(r).len());
+        // More are seldom of interest: they are the less busy ones.
+        rows.min(MOST_PARTS) as u16
+    };
+    let [
+        head,
+        curve,
+        cores_at,
+        namespaces_at,
+        hosts_at,
+        phases_at,
+        foot,
+    ] = Layout::vertical([
+        Constraint::Length(3),
         Constraint::Length(5),
         Constraint::Length(cores + 3),
+        Constraint::Length(rows(|r| &r.namespaces) + 3),
+        Constraint::Length(rows(|r| &r.hosts) + 3),
         Constraint::Min((cores + 3).min(6)),
         Constraint::Length(1),
     ])
@@ -68,6 +87,8 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
     draw_curve(frame, view, curve);
     if let Some(rates) = &view.rates {
         draw_cores(frame, rates, cores_at);
+        draw_namespaces(frame, rates, namespaces_at);
+        draw_hosts(frame, rates, hosts_at);
         draw_phases(frame, rates, phases_at);
     }
     let keys = format!("q quit  p pause  every {:?}", view.interval);
@@ -120,10 +141,137 @@ fn headline(view: &View) -> Vec<Line<'static>> {
         None if view.paused => Line::from("paused").style(Style::new().fg(Color::Yellow)),
         None => Line::default(),
     };
+    let latency = format!(
+        "latency of reads p50 {} p99 {}  of writes p50 {} p99 {}",
+        time(rates.read_latency.p50),
+        time(rates.read_latency.p99),
+        time(rates.write_latency.p50),
+        time(rates.write_latency.p99),
+    );
     vec![
         Line::from(sum).style(Style::new().add_modifier(Modifier::BOLD)),
+        Line::from(latency),
         state,
     ]
+}
+
+fn draw_namespaces(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
+    let head = [
+        "namespace",
+        "nsid",
+        "read/s",
+        "read",
+        "p50",
+        "p99",
+        "write/s",
+        "write",
+        "p50",
+        "p99",
+        "errors/s",
+    ];
+    let rows = rates.namespaces.iter().take(MOST_PARTS).map(|n| {
+        let [read, write] = [n.read_latency, n.write_latency].map(times);
+        part_row(n, [name(n, 0), name(n, 1)].into(), |of| {
+            let [read_count, read_bytes, write_count, write_bytes] = of;
+            let [r50, r99] = read.clone();
+            let [w50, w99] = write.clone();
+            vec![
+                read_count,
+                read_bytes,
+                r50,
+                r99,
+                write_count,
+                write_bytes,
+                w50,
+                w99,
+            ]
+        })
+    });
+    let widths = [30, 4, 7, 9, 7, 7, 7, 9, 7, 7, 8];
+    table(
+        frame,
+        area,
+        "namespaces",
+        head.map(str::to_owned).to_vec(),
+        rows,
+        widths.to_vec(),
+    );
+}
+
+fn draw_hosts(frame: &mut Frame<'_>, rates: &Rates, area: Rect) {
+    let head = [
+        "host",
+        "subsystem",
+        "conns",
+        "read/s",
+        "read",
+        "write/s",
+        "write",
+        "errors/s",
+    ];
+    let rows = rates.hosts.iter().take(MOST_PARTS).map(|h| {
+        let first = vec![name(h, 0), name(h, 1), h.connections.to_string()];
+        part_row(h, first, Vec::from)
+    });
+    let widths = [34, 24, 6, 7, 9, 7, 9, 8];
+    table(
+        frame,
+        area,
+        "hosts",
+        head.map(str::to_owned).to_vec(),
+        rows,
+        widths.to_vec(),
+    );
+}
+
+/// A row: `first`, then what `order` makes of the rates, then the errors, for which it is red.
+fn part_row(
+    part: &Part,
+    first: Vec<String>,
+    order: impl Fn([String; 4]) -> Vec<String>,
+) -> Row<'static> {
+    let rates = [
+        count(part.reads),
+        bytes(part.read_bytes),
+        count(part.writes),
+        bytes(part.write_bytes),
+    ];
+    let cells = first.into_iter().chain(order(rates));
+    let row = Row::new(cells.chain([count(part.errors)]));
+    if part.errors > 0.0 {
+        row.style(Style::new().fg(Color::Red))
+    } else {
+        row
+    }
+}
+
+/// A part of the name; NQNs differ at their ends, so it is the end that is shown.
+fn name(part: &Part, at: usize) -> String {
+    const WIDTHS: [usize; 2] = [30, 24];
+    let text = show::clean(part.name.get(at).map_or("", String::as_str));
+    let excess = text.chars().count().saturating_sub(WIDTHS[at.min(1)]);
+    match excess {
+        0 => text,
+        excess => std::iter::once('…')
+            .chain(text.chars().skip(excess + 1))
+            .collect(),
+    }
+}
+
+fn times(latency: Percentiles) -> [String; 2] {
+    [time(latency.p50), time(latency.p99)]
+}
+
+/// Seconds in at most seven characters.
+fn time(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "-".into(),
+        Some(s) if s < 99.95e-6 => format!("{:.1} µs", s * 1e6),
+        Some(s) if s < 999.5e-6 => format!("{:.0} µs", s * 1e6),
+        Some(s) if s < 99.95e-3 => format!("{:.1} ms", s * 1e3),
+        Some(s) if s < 999.5e-3 => format!("{:.0} ms", s * 1e3),
+        Some(s) => format!("{s:.1} s"),
+    }
 }
 
 fn draw_curve(frame: &mut Frame<'_>, view: &View, area: Rect) {
@@ -266,6 +414,29 @@ mod tests {
             Rates {
                 cores: vec![core(1), core(2)],
                 rx_frames: 1234.0,
+                read_latency: Percentiles {
+                    p50: Some(21.04e-6),
+                    p99: Some(3.5e-3),
+                },
+                namespaces: vec![Part {
+                    name: vec![
+                        "nqn.2026-01.org.example:a-very-long-name".into(),
+                        "7".into(),
+                    ],
+                    reads: 1000.0,
+                    read_bytes: 4.096e6,
+                    write_latency: Percentiles {
+                        p50: Some(0.25),
+                        p99: Some(1.5),
+                    },
+                    ..Part::default()
+                }],
+                hosts: vec![Part {
+                    name: vec!["nqn.host\u{1b}[2J".into(), "nqn.sub".into()],
+                    connections: 3,
+                    writes: 12_000.0,
+                    ..Part::default()
+                }],
                 ..Rates::default()
             },
             8,
@@ -274,8 +445,8 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_totals_cores_and_block_devices() {
-        let page = page(&busy(), 110, 30);
+    fn the_page_has_totals_latencies_cores_namespaces_and_hosts() {
+        let page = page(&busy(), 120, 48);
         let has = |text: &str| page.iter().any(|line| line.contains(text));
         assert!(
             page[0].starts_with(
@@ -288,6 +459,20 @@ mod tests {
             "{page:#?}"
         );
         assert!(has("1    50.0 %     25.0 %"), "{page:#?}");
+        assert_eq!(
+            page[1],
+            "latency of reads p50 21.0 µs p99 3.5 ms  of writes p50 - p99 -"
+        );
+        assert!(
+            has(
+                "…rg.example:a-very-long-name   7    1000    4 MB/s    -       -       0       0 B/s     250 ms  1.5 s   0"
+            ),
+            "{page:#?}"
+        );
+        assert!(
+            has("nqn.sub                  3      0       0 B/s     12k     0 B/s"),
+            "{page:#?}"
+        );
         assert!(
             page.iter().all(|line| !line.contains('\u{1b}')),
             "{page:#?}"
@@ -298,10 +483,10 @@ mod tests {
     fn trouble_and_pauses_are_said_and_old_figures_stay() {
         let mut view = busy();
         view.paused = true;
-        assert_eq!(page(&view, 80, 24)[1], "paused");
+        assert_eq!(page(&view, 80, 24)[2], "paused");
         view.trouble = Some("the daemon is gone".into());
         let page = page(&view, 80, 24);
-        assert_eq!(page[1], "the daemon is gone");
+        assert_eq!(page[2], "the daemon is gone");
         assert!(page[0].starts_with("read 250k"));
     }
 

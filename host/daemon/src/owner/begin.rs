@@ -102,6 +102,7 @@ impl<B: Backends> Owner<B> {
             jobs,
             log,
             totals: collect::Totals::default(),
+            tallies: super::tallies::Tallies::default(),
             started: now,
             last_round: None,
             last_retry: now,

@@ -9,7 +9,7 @@ use sluice_driver::bringup::Rig;
 use sluice_driver::card::{Card, CardError};
 use sluice_regs::bar0_regs as bar0;
 use sluice_rpc::message::RpcError;
-use sluice_wire::mgmt::{ControlCounters, Counters, Event};
+use sluice_wire::mgmt::{ControlCounters, Counters, Event, connect_failures};
 use sluice_wire::nvme::SmartLog;
 
 use serde_json::{Map, Value, json};
@@ -220,7 +220,41 @@ const CONTROL: &[Named<ControlCounters>] = &[
     ("sluice_rdma_stray_packets", None, |c| {
         c.rdma_strays.get().into()
     }),
+    ("sluice_connect_failures", Some("host"), |c| {
+        c.connects_failed[connect_failures::HOST].get().into()
+    }),
+    ("sluice_connect_failures", Some("subsystem"), |c| {
+        c.connects_failed[connect_failures::SUBSYSTEM].get().into()
+    }),
+    ("sluice_connect_failures", Some("parameters"), |c| {
+        c.connects_failed[connect_failures::PARAMETERS].get().into()
+    }),
+    ("sluice_connect_failures", Some("busy"), |c| {
+        c.connects_failed[connect_failures::BUSY].get().into()
+    }),
+    ("sluice_connect_failures", Some("sequence"), |c| {
+        c.connects_failed[connect_failures::SEQUENCE].get().into()
+    }),
+    ("sluice_connect_failures", Some("timeout"), |c| {
+        c.connects_failed[connect_failures::TIMEOUT].get().into()
+    }),
+    ("sluice_connect_failures", Some("other"), |c| {
+        c.connects_failed[connect_failures::OTHER].get().into()
+    }),
 ];
+
+/// The labels of a metric, the port's name first if it is one of a port.
+fn of_port<'a>(metric: &str, port: &'a str, labels: &[&'a str]) -> Vec<&'a str> {
+    let of_port = [
+        "sluice_rx_",
+        "sluice_tx_frames",
+        "sluice_tx_bytes",
+        "sluice_pause_",
+    ];
+    let of_port = of_port.iter().any(|p| metric.starts_with(p));
+    let port = of_port.then_some(port);
+    port.into_iter().chain(labels.iter().copied()).collect()
+}
 
 /// Counters added up over their wraps.
 #[derive(Debug, Default)]
@@ -343,14 +377,20 @@ impl<B: Backends> Owner<B> {
 
     fn card_metrics(&mut self, to: &mut Snapshot) -> Result<(), CardError> {
         self.totals.update(&mut self.rig)?;
+        self.tallies.update(&mut self.rig)?;
+        // The card has one.
+        let port = self.rig.config().ports.first().map(|p| p.name.clone());
+        let port = port.unwrap_or_default();
         for (metric, labels, offset) in ENGINES {
-            to.counter(metric, labels, self.totals.total(Place::Register(*offset)));
+            let labels = of_port(metric, &port, labels);
+            to.counter(metric, &labels, self.totals.total(Place::Register(*offset)));
         }
+        self.tallies.metrics(&port, to);
         let card = self.rig.card();
         for (metric, offset) in WIDE {
             // The low word first: it latches the high word.
             let value = card.device().bar(0)?.read64((*offset).into())?;
-            to.counter(metric, &[], value);
+            to.counter(metric, &of_port(metric, &port, &[]), value);
         }
         for core in 0..u32::from(card.info().cores) {
             let name = core.to_string();

@@ -11,7 +11,7 @@ use sluice_wire::mgmt::transports;
 use super::{Owner, all_transports, bare_subsystem, card_error, owned, refused, signed};
 use crate::backend::Backends;
 
-const DISCOVERY: &str = "nqn.2014-08.org.nvmexpress.discovery";
+pub(super) const DISCOVERY: &str = "nqn.2014-08.org.nvmexpress.discovery";
 /// CNTLIDs that SPDK's tools ask for unless told otherwise.
 const CNTLIDS: (u64, u64) = (1, 0xffef);
 
@@ -244,8 +244,14 @@ impl<B: Backends> Owner<B> {
 
     pub(super) fn get_stats(&mut self) -> Result<Value, RpcError> {
         let cores = u32::from(self.rig.card().info().cores);
+        self.tallies.update(&mut self.rig).map_err(card_error)?;
         let mut groups = Vec::new();
         for core in 1..cores {
+            let open = self.tallies.connections().filter(|(at, _)| *at == core);
+            let queues: Vec<u16> = open
+                .filter_map(|(_, c)| c.who.as_ref().map(|w| w.queue))
+                .collect();
+            let admin = queues.iter().filter(|queue| **queue == 0).count();
             let c = self.rig.card().counters(core).map_err(card_error)?;
             let done = c.reads.get() + c.writes.get() + c.other_io.get();
             let transport = |name: &String| match name.as_str() {
@@ -268,8 +274,8 @@ impl<B: Backends> Owner<B> {
                 // A core does not tell admin queues from others.
                 "admin_qpairs": 0,
                 "io_qpairs": c.accepted.get(),
-                "current_admin_qpairs": 0,
-                "current_io_qpairs": c.connections.get(),
+                "current_admin_qpairs": admin,
+                "current_io_qpairs": queues.len() - admin,
                 "pending_bdev_io": c.waits.get(),
                 "completed_nvme_io": done,
                 "transports": transports,

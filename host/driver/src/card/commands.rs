@@ -368,7 +368,7 @@ impl<D: Device> Card<D> {
 }
 
 /// What is missing is an answer, not an error.
-fn held<T>(answer: Result<T, CardError>) -> Result<Option<T>, CardError> {
+pub(super) fn held<T>(answer: Result<T, CardError>) -> Result<Option<T>, CardError> {
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(CardError::Refused {

@@ -9,6 +9,7 @@ pub mod flat;
 mod load;
 mod log_ring;
 mod queue;
+pub mod stats;
 pub mod trace;
 pub mod update;
 

@@ -41,6 +41,10 @@ impl Hal for FunctionalHal<'_> {
         self.shared.now()
     }
 
+    fn clocks(&self) -> u32 {
+        self.shared.clock() as u32
+    }
+
     fn random(&mut self) -> u32 {
         self.shared.random()
     }
