@@ -8,9 +8,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use memchr::memmem;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+use sluice_boot::image::{Version, boards};
+use sluice_boot::layout::FLASH_SIZE;
+use sluice_boot::pack::{self, Contents, SigningKey};
+use sluice_nor::{FuseBank, Nor, Timing};
+use sluice_regs::MAP_VERSION;
 
 use super::transports;
 use crate::card::functional::FunctionalCard;
@@ -22,7 +28,7 @@ use crate::report::{Checked, Meter, Report, Runner};
 use crate::vfio_user::Served;
 use crate::vfio_user::card::CardFunction;
 use crate::vm::scenario::{self, Extent, Plan};
-use crate::vm::steps::{Connection, Host, Target};
+use crate::vm::steps::{Connection, Host, Target, fio_verified};
 use crate::vm::{Nic, Vm, VmConfig, VmError, vfio_user_device};
 
 /// Bytes of QEMU's SSD.
@@ -112,10 +118,39 @@ fn serve(setup: &HostDriver) -> Result<Served<CardFunction>, String> {
     Served::start(&card_socket(setup), move || {
         let pcap = Writer::create(&pcap).map_err(|e| format!("{}: {e}", pcap.display()))?;
         let port = RecordedPort::new(SocketPort::connect(&cable), pcap);
-        let model = Box::new(FunctionalCard::new(cores, seed));
+        let whole = pack::whole_flash(&package(seed, 1)?, &[], None);
+        let nor = Nor::new(FLASH_SIZE as usize, Timing::TYPICAL, seed).with_content(&whole);
+        let fuses = FuseBank::new(boards::SIMULATED, MAP_VERSION, key(seed).public());
+        let model = Box::new(FunctionalCard::new(cores, seed).with_flash(nor, fuses));
         let function = CardFunction::new(model, Some(Box::new(port)));
         function.sharing().map_err(|e| e.to_string())
     })
+}
+
+/// Who signs the card's firmware.
+fn key(seed: u64) -> SigningKey {
+    let mut bytes = [0x51; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    SigningKey::from_seed(bytes)
+}
+
+/// A firmware package of this version. The functional card runs the firmware it was compiled with, whatever lies in its flash.
+fn package(seed: u64, version: u16) -> Result<Vec<u8>, String> {
+    // Jumps to themselves.
+    let image = [0x6F, 0, 0, 0].repeat(5_000);
+    let contents = Contents {
+        control: &image,
+        data: &image,
+        board: boards::SIMULATED,
+        map_version: MAP_VERSION,
+        version: Version {
+            major: version,
+            ..Version::default()
+        },
+        security_version: 0,
+        label: "host-driver",
+    };
+    pack::package(&contents, &key(seed)).map_err(|e| format!("a firmware package: {e:?}"))
 }
 
 fn with_vms(
@@ -200,6 +235,13 @@ fn with_vms(
         not_in_memory(&mut server, card, texts, &markers.next())
     });
     runner.step("the daemon says what happened", || observe(&mut server));
+    runner.step(
+        "new firmware while the host writes: it reconnects, and all it wrote is there",
+        || {
+            let package = package(setup.seed, 2)?;
+            update(&mut server, &mut host, &package).map_err(|e| e.to_string())
+        },
+    );
     if let Some((_, last)) = marked.last() {
         runner.step(
             "sluiced gives the devices back; Linux's nvme driver finds the hosts' data on the SSD",
@@ -463,6 +505,55 @@ fn observe(vm: &mut Vm) -> Result<Checked, VmError> {
         PATIENCE,
     )?;
     Ok(Checked::note(format!("{} metrics", said.trim())))
+}
+
+/// Flashes and starts firmware in the server while `fio` writes in the host, which notices an interruption and no more.
+fn update(server: &mut Vm, host: &mut Vm, package: &[u8]) -> Result<Checked, VmError> {
+    host.sh(
+        &format!(
+            "nvme connect -t tcp -a {ADDRESS} -s {PORT} -n {NQN} --nr-io-queues=2 --reconnect-delay=1 --keep-alive-tmo=30 || exit 1
+             for i in $(seq 300); do
+               for b in /sys/block/nvme*n*; do [ \"$(cat $b/nsid 2>/dev/null)\" = 2 ] && dev=/dev/${{b##*/}}; done
+               [ -b \"$dev\" ] && break; sleep 0.1
+             done
+             [ -b \"$dev\" ] || exit 1
+             {{ fio --name=update --filename=$dev --offset=32m --rw=randwrite --bs=4k --size=12m --rate_iops=200 --ioengine=libaio --direct=1 \
+                  --iodepth=8 --randseed=1 --verify=crc32c --do_verify=1 --verify_fatal=1 --output-format=json > /tmp/update.fio 2>&1
+                echo $? > /tmp/update.rc; }} &
+             sleep 2"
+        ),
+        PATIENCE,
+    )?;
+    let text = base64::engine::general_purpose::STANDARD.encode(package);
+    let said = server.sh(
+        &format!(
+            "base64 -d > /tmp/new.slfw <<END
+{text}
+END
+             sluicectl flash /tmp/new.slfw --activate now || {{ tail -5 /tmp/sluiced.log; exit 1; }}
+             sluicectl sluice_flash_get_state --json"
+        ),
+        PATIENCE,
+    )?;
+    // What comes first is for people.
+    let state = said.find("{").map_or("", |at| &said[at..]);
+    let state: serde_json::Value = serde_json::from_str(state).unwrap_or_default();
+    let kept = state["running"] == "B" && state["active"] == "B" && state["on_trial"] == false;
+    if !kept || state["slots"][1]["version"] != "2.0.0" {
+        return Err(VmError::Unexpected {
+            want: "version 2.0.0 running from slot B, confirmed".into(),
+            got: said,
+        });
+    }
+    let said = host.sh(
+        "for i in $(seq 1200); do [ -s /tmp/update.rc ] && break; sleep 0.1; done
+         [ \"$(cat /tmp/update.rc)\" = 0 ] || { cat /tmp/update.fio; dmesg | tail -20; exit 1; }
+         dmesg | grep -q 'Successfully reconnected' || { echo the host has not reconnected; exit 1; }
+         cat /tmp/update.fio
+         nvme disconnect-all > /dev/null",
+        PATIENCE,
+    )?;
+    fio_verified(said.trim_end())
 }
 
 fn give_back(vm: &mut Vm, marker: &str) -> Result<Checked, VmError> {
