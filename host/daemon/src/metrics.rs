@@ -172,10 +172,7 @@ fn encode(to: &mut MetricEncoder<'_>, reading: &Reading) -> fmt::Result {
         Reading::Gauge(g) => to.encode_gauge(g),
         Reading::Histogram(buckets, sum) => {
             let count = buckets.iter().map(|(_, n)| n).sum();
-            // The encoder knows the bucket without bound, `le="+Inf"`, by the largest number.
-            let bounded = |(bound, n): &(f64, u64)| (bound.min(f64::MAX), *n);
-            let buckets: Vec<_> = buckets.iter().map(bounded).collect();
-            to.encode_histogram::<NoLabelSet>(*sum, count, &buckets, None)
+            to.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
         }
     }
 }

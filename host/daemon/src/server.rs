@@ -49,6 +49,9 @@ impl Default for Limits {
 /// How often threads look whether they are to end.
 const GLANCE: Duration = Duration::from_millis(200);
 
+/// How long those who have asked for something are waited for in the end: one that asked for the end is told that it has come.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// A server that serves until it is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -82,6 +85,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+        let until = Instant::now() + FAREWELL;
+        while self.clients.lock().iter().any(Seat::is_busy) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
         self.clients.lock().iter().for_each(Seat::end);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -99,6 +106,10 @@ struct Seat {
 }
 
 impl Seat {
+    fn is_busy(&self) -> bool {
+        self.idle_since.is_none()
+    }
+
     fn end(&self) {
         // One that has gone by itself is none the worse.
         let _ = self.stream.shutdown(Shutdown::Both);

@@ -236,7 +236,7 @@ fn packet<M: Memory + ?Sized>(
         dest_qp: (job.dest_qp | if cnp { Bth::BECN } else { 0 }).into(),
         psn: (psn | if ack { Bth::ACK_REQ } else { 0 }).into(),
     };
-    let mut frame = pm.load(PmSlice::new(job.template, job.header_len().into()));
+    let mut frame = pm.load(PmSlice::new(job.template, job.header_len()));
     frame.extend(bth.as_bytes());
     frame.extend(extended(job.message, opcode));
     frame.extend(payload);

@@ -21,7 +21,7 @@ fn root() -> SigningKey {
 /// Large enough that many calls come in between; the functional card does not run it.
 fn package(version: u16) -> Vec<u8> {
     /// Nothing but jumps to themselves, in case a core runs it.
-    const IMAGE: [u8; 100_000] = {
+    static IMAGE: [u8; 100_000] = {
         let mut image = [0; 100_000];
         let mut at = 0;
         while at < image.len() {

@@ -465,7 +465,7 @@ mod tests {
         );
         assert!(
             has(
-                "…rg.example:a-very-long-name   7    1000    4 MB/s    -       -       0       0 B/s     250 ms  1.5 s   0"
+                "….org.example:a-very-long-name 7    1000    4 MB/s    -       -       0       0 B/s     250 ms  1.5 s   0"
             ),
             "{page:#?}"
         );

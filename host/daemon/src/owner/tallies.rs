@@ -99,14 +99,14 @@ impl Namespace {
 
     fn take(&mut self, now: NamespaceCounts, histograms: Histograms) {
         let last = &self.counts;
-        for direction in 0..2 {
+        for (direction, new) in histograms.iter().enumerate() {
             let units = grown(last.units[direction], now.units[direction]);
             self.io.bytes[direction] += units * u64::from(UNIT);
             let latency = grown(last.latency[direction], now.latency[direction]);
             self.io.clocks[direction] += latency << LATENCY_SHIFT;
-            let counts = self.histograms[direction].iter().zip(histograms[direction]);
+            let counts = self.histograms[direction].iter().zip(new);
             for (total, (last, now)) in self.io.histograms[direction].iter_mut().zip(counts) {
-                *total += grown(*last, now);
+                *total += grown(*last, *now);
             }
         }
         self.io.unmaps += grown(last.unmaps, now.unmaps);

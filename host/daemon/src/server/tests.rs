@@ -303,3 +303,27 @@ fn a_socket_left_behind_by_a_crash_is_replaced_and_a_file_is_not() {
     std::fs::remove_file(&path).expect("ours");
     std::fs::remove_file(format!("{}.lock", path.display())).expect("ours");
 }
+
+#[test]
+fn who_has_asked_is_answered_even_if_the_server_ends_meanwhile() {
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let mut bench = Bench::new(Limits::default(), move |jobs| {
+        for job in jobs {
+            if job.begin()
+                && let What::Call { reply, method, .. } = job.what
+            {
+                let _ = begun.send(());
+                thread::sleep(Duration::from_millis(50));
+                let _ = reply.send(Ok(json!(method.name)));
+            }
+        }
+    });
+    let mut client = bench.client();
+    let ask = br#"{"jsonrpc":"2.0","id":1,"method":"sluice_get_status"}"#;
+    client.write_all(ask).expect("sends");
+    is_begun.recv().expect("it is being executed");
+    bench.server = None;
+    let mut said = String::new();
+    client.read_to_string(&mut said).expect("an answer");
+    assert!(said.contains("sluice_get_status"), "{said}");
+}
