@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::frame::take;
 use crate::memory::SharedFile;
+use crate::version::PAGE;
 use crate::wire::{CapHeader, RegionInfo, SparseArea, region};
 
 /// A server that cuts its BAR into more areas than these shares none of them.
@@ -116,7 +117,9 @@ fn sparse(size: u64, capability: &[u8]) -> Option<Vec<(u64, u64)>> {
             area.offset.get().checked_add(area.size.get())?,
         );
         let before = areas.last().map_or(0, |(_, end)| *end);
-        if start < before || end <= start || end > size {
+        // Other devices are told of them, and can only be told of whole pages.
+        let whole = (start | end).is_multiple_of(PAGE);
+        if start < before || end <= start || end > size || !whole {
             return None;
         }
         areas.push((start, end));
@@ -163,6 +166,8 @@ mod tests {
             vec![(0, 0)],
             vec![(0, SIZE + 1)],
             vec![(1, u64::MAX)],
+            vec![(0, 0x1800)],
+            vec![(0x800, 0x1000)],
             vec![(0x1000, 0x1000), (0, 0x1000)],
             vec![(0, 0x2000), (0x1000, 0x1000)],
             vec![(0, 1); MAX_AREAS + 1],
