@@ -40,6 +40,16 @@ pub struct Rate {
 /// Time in 1/256 µs.
 type Micros256 = u64;
 
+/// How long `bytes` take at `rate`: `bytes` × 2^16 / `rate`. By digits of 8 bits, as on paper: cores divide 32 bits in 37 clocks, and
+/// 64 in hundreds. `rate` is below 2^24 (524 Gb/s), or the time is a little short.
+#[inline]
+fn takes(bytes: u32, rate: u32) -> Micros256 {
+    let rate = rate.clamp(1, (1 << 24) - 1);
+    let (whole, rest) = (bytes / rate, bytes % rate << 8);
+    let (first, rest) = (rest / rate, rest % rate << 8);
+    (u64::from(whole) << 16) + u64::from(first << 8) + u64::from(rest / rate)
+}
+
 impl Rate {
     pub const NEW: Self = Self {
         rate: 0,
@@ -113,8 +123,7 @@ impl Rate {
         if self.rate == 0 {
             return;
         }
-        let takes = (u64::from(bytes) << 16) / u64::from(self.rate);
-        self.next_at = self.next_at.max(now.0 << 8) + takes;
+        self.next_at = self.next_at.max(now.0 << 8) + takes(bytes, self.rate);
         self.bytes += bytes;
         if self.bytes >= cfg.bytes {
             self.bytes = 0;
@@ -248,6 +257,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn time_of_a_job_is_exact(bytes: u32, rate in 1_u32..1 << 24) {
+            prop_assert_eq!(takes(bytes, rate), (u64::from(bytes) << 16) / u64::from(rate));
+        }
+
         #[test]
         fn whatever_comes_the_rate_stays_in_its_bounds(steps in proptest::collection::vec((0u64..100_000, 0u32..200_000, any::<bool>()), 1..200)) {
             let (mut rate, mut now) = (Rate::NEW, Micros(0));

@@ -467,15 +467,15 @@ pub struct NamespaceConfig {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Counters {
-    /// Read commands completed, and their bytes.
+    /// Read commands that succeeded and were answered.
     pub reads: U64,
     /// Bytes read.
     pub read_bytes: U64,
-    /// Write commands completed.
+    /// Write commands that succeeded and were answered.
     pub writes: U64,
     /// Bytes written.
     pub write_bytes: U64,
-    /// Other I/O commands completed.
+    /// Other I/O commands that succeeded and were answered.
     pub other_io: U64,
     /// Admin and Fabrics commands completed.
     pub admin: U64,

@@ -1,6 +1,8 @@
 //! What data cores count for each namespace and connection, in packet memory, where the host reads it while the cores run on.
 //!
-//! Only the core that a place belongs to writes to it, a word at a time. All counters are running totals modulo 2^32 from the
+//! Only the core that a place belongs to writes to it, a word at a time. Histograms, errors and what is rare are there at once;
+//! bytes, latencies and a connection's commands within a tenth of a second ([`NamespaceStats::units`] and so on), or at once when
+//! the core is asked for its [`Counters`](crate::mgmt::Counters). All counters are running totals modulo 2^32 from the
 //! moment at which the place was given; who reads them adds up the differences, and often enough: at 100 Gb/s
 //! [`NamespaceStats::units`] wraps after three minutes. This format is Sluice's own; its version is the register map's version.
 

@@ -1,5 +1,6 @@
 //! What the card counts for namespaces and connections is what hosts did, to the command.
 
+use sluice_device::Device;
 use sluice_driver::bringup::{Adopted, Rig};
 use sluice_driver::card::stats::{ConnectionCounts, Histograms, NamespaceCounts};
 use sluice_driver::card::{Card, CardOptions};
@@ -34,8 +35,16 @@ struct Counted {
     unmaps: u64,
 }
 
+/// Has the cores store what they counted.
+fn settle<D: Device>(card: &mut Card<D>) {
+    for core in 1..u32::from(card.info().cores) {
+        card.counters(core).expect("an answer");
+    }
+}
+
 fn places(bench: &mut Bench) -> Vec<(u32, NamespaceCounts, Histograms)> {
     let card = bench.server.rig.card();
+    settle(card);
     let mut all = Vec::new();
     for core in 1..u32::from(card.info().cores) {
         for counts in card.namespace_counts(core).expect("packet memory") {
@@ -74,6 +83,7 @@ fn counted(bench: &mut Bench, nsid: u32) -> Counted {
 
 fn connections(bench: &mut Bench) -> Vec<ConnectionCounts> {
     let card = bench.server.rig.card();
+    settle(card);
     let cores = 1..u32::from(card.info().cores);
     cores
         .flat_map(|core| card.connection_counts(core).expect("packet memory"))
@@ -301,6 +311,7 @@ fn a_namespace_removed_and_added_under_load_is_counted_anew(over: Transport) {
         }
         let got = bench.beside(|s| {
             let card = s.rig.card();
+            settle(card);
             let mut all = card.namespace_counts(1).expect("packet memory");
             all.retain(|n| n.nsid == 9 && !n.owner.gone);
             let [counts] = all[..] else { panic!("{all:?}") };

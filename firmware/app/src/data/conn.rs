@@ -7,6 +7,7 @@ use sluice_nvme_tcp::Session;
 use sluice_rdma::QpId;
 
 use super::backlog::Queue;
+use super::tally::Since;
 use super::{DataCore, SESSION_LIMITS};
 use crate::limits::CONNECTIONS;
 use crate::mail::ToControl;
@@ -64,6 +65,8 @@ pub struct Conn {
     pub soliciting_pages: u16,
     /// Commands that wait before anything is held for them.
     pub backlog: Queue,
+    /// What it read and wrote that is not in packet memory yet.
+    pub io: [Since; 2],
     /// When the host last took or sent something that a request waited for; low half of the clock.
     pub progress: u32,
     /// Request that the payload in the stream belongs to; [`NONE`] to throw it away.
@@ -102,6 +105,7 @@ impl Conn {
             pages: 0,
             soliciting_pages: 0,
             backlog: Queue::EMPTY,
+            io: [Since::NOTHING; 2],
             progress: 0,
             target: 0,
             offset: 0,

@@ -482,20 +482,6 @@ impl DataCore {
             return;
         };
         r.status = status;
-        let bytes = u64::from(r.bytes);
-        if status == 0 {
-            match r.kind {
-                Kind::Read => {
-                    self.stats.reads += 1;
-                    self.stats.read_bytes += bytes;
-                }
-                Kind::Write => {
-                    self.stats.writes += 1;
-                    self.stats.write_bytes += bytes;
-                }
-                _ => self.stats.other_io += 1,
-            }
-        }
         self.answer(request, hal);
     }
 

@@ -13,6 +13,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::DataCore;
 use super::conn::Role;
 use super::request::State;
+use super::tally::PASSES;
 use crate::limits;
 use crate::mail::{ToControl, ToData};
 
@@ -134,7 +135,9 @@ impl DataCore {
             ToData::QpOpen { at, cm } => self.open_qp(at, cm, hal),
             ToData::QpEnd { qpn } => self.qp_left(qpn, hal),
             ToData::Count { at } => {
-                let counters = self.stats.publish(self.tcp.stats(), self.rc.stats());
+                self.store_all_counts(hal);
+                let mut counters = self.stats.publish(self.tcp.stats(), self.rc.stats());
+                counters.loops += u64::from(self.passes % PASSES);
                 hal.pm_write(PmAddr(at), counters.as_bytes());
                 self.send_control(ToControl::Counted, hal);
             }

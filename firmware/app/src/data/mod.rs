@@ -53,7 +53,7 @@ use moves::Moves;
 use request::Requests;
 pub use stats::Resources;
 use stats::Stats;
-use tally::Tally;
+use tally::{PASSES, Tally};
 use transfers::Gathered;
 
 /// Frames taken per pass, so that completions and timers get their turn.
@@ -132,6 +132,8 @@ pub struct DataCore {
     /// Something was given back in this pass.
     relieved: bool,
     stats: Stats,
+    /// Passes of the loop; 64 bits of them are in `stats`.
+    passes: u32,
     tally: Tally,
     /// Clocks at which the command at hand was found.
     found_at: u32,
@@ -183,6 +185,7 @@ impl DataCore {
             pdu: PduBuf::new(),
             relieved: false,
             stats: Stats::new(),
+            passes: 0,
             tally: Tally::new(),
             found_at: 0,
         }
@@ -232,7 +235,7 @@ impl DataCore {
     /// A phase is entered when something is found to do; looking and finding nothing counts as idle.
     pub fn poll<H: Hal>(&mut self, hal: &mut H) -> bool {
         self.now = hal.now();
-        self.stats.loops += 1;
+        self.passes = self.passes.wrapping_add(1);
         hal.kick_watchdog();
         // Mail first: frames that came in while this core was starting must find the port configured.
         let mut busy = self.take_mail(hal);
@@ -244,7 +247,14 @@ impl DataCore {
         busy |= self.serve(hal);
         busy |= self.transmit(hal);
         self.watch(hal);
+        if self.passes.is_multiple_of(PASSES) {
+            self.stats.loops += u64::from(PASSES);
+            self.store_some_counts(true, hal);
+        }
         hal.phase(Phase::Idle);
+        if !busy {
+            self.store_some_counts(false, hal);
+        }
         busy
     }
 

@@ -31,6 +31,13 @@ pub enum Kind {
     Relayed,
 }
 
+impl Kind {
+    /// A command for an SSD.
+    pub fn is_io(self) -> bool {
+        !matches!(self, Self::Session | Self::Relayed)
+    }
+}
+
 /// Where a request stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {

@@ -1,6 +1,7 @@
 //! What a data core counts, in native words; [`Stats::publish`] makes the host driver's form of it.
 
 use sluice_wire::mgmt::Counters;
+use sluice_wire::stats::{READ, UNIT};
 
 /// Running totals; see [`Counters`] for their meaning.
 #[derive(Default)]
@@ -45,6 +46,18 @@ impl Stats {
             stalled: 0,
             loops: 0,
         }
+    }
+
+    /// Adds `commands` that moved `units` of data in `direction`.
+    pub fn transferred(&mut self, direction: usize, commands: u32, units: u32) {
+        let bytes = u64::from(units) * u64::from(UNIT);
+        let (all, all_bytes) = if direction == READ {
+            (&mut self.reads, &mut self.read_bytes)
+        } else {
+            (&mut self.writes, &mut self.write_bytes)
+        };
+        *all += u64::from(commands);
+        *all_bytes += bytes;
     }
 
     /// In the form of the management interface, with what TCP and the queue pairs counted.

@@ -1,11 +1,12 @@
 //! What this core counts for each namespace and connection, where the host reads it (`sluice_wire::stats`).
 //!
-//! Packet memory takes a store in a clock and gives a word in six. So a namespace's totals that change with every command are
-//! kept in the core's own memory and only stored there. There is no room for more: histograms and connections are counted in
-//! packet memory alone, and so is what is rare.
+//! Packet memory takes a store in a clock and gives a word in six. So what changes with every command is counted in the core's
+//! own memory and added to packet memory later, a few places per pass ([`DataCore::store_some_counts`]), or all when the host
+//! asks for the core's counters. Histograms are too large for that: they are counted in packet memory alone, and so is what is rare.
 
 use core::mem::offset_of;
 
+use crate::limits::CONNECTIONS;
 use sluice_hal::{Hal, PmAddr};
 use sluice_nvmf::{NAMESPACES, NamespaceUpdate};
 use sluice_wire::stats::{
@@ -15,7 +16,9 @@ use sluice_wire::stats::{
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::DataCore;
+use super::conn::Conn;
 use super::request::{Kind, Request};
+use super::stats::Stats;
 
 /// No place: the command names no namespace, or its place was given to another.
 pub const NO_PLACE: u8 = u8::MAX;
@@ -29,61 +32,112 @@ const FOUND_AT: u32 = offset_of!(ConnectionStats, found_at) as u32;
 const STATE: u32 = offset_of!(ConnectionStats, state) as u32;
 const IO: u32 = offset_of!(ConnectionStats, io) as u32;
 
-/// Totals of one direction that are stored with every command.
+/// Places looked at per pass without work: a core that naps for a millisecond at most has been through all in 64.
+const PLACES_WHEN_IDLE: usize = 4;
+/// Places looked at per [`PASSES`] when there always is work: through all in some 30 ms of short passes.
+const PLACES_WHEN_BUSY: usize = 8;
+/// A power of two.
+pub const PASSES: u32 = 64;
+
+/// What a namespace or a connection did in one direction since that was last added to packet memory.
 #[derive(Clone, Copy)]
-struct Total {
+pub struct Since {
+    /// Of a namespace the sum of latencies, of a connection the commands.
+    first: u32,
     units: u32,
-    latency: u32,
+}
+
+impl Since {
+    pub const NOTHING: Self = Self { first: 0, units: 0 };
+
+    #[inline(always)]
+    fn count(&mut self, first: u32, units: u32) {
+        self.first = self.first.wrapping_add(first);
+        self.units = self.units.wrapping_add(units);
+    }
 }
 
 /// This core's places.
 pub struct Tally {
     directory: PmAddr,
-    namespaces: PmAddr,
-    connections: PmAddr,
-    totals: [[Total; 2]; NAMESPACES],
+    namespaces_at: PmAddr,
+    connections_at: PmAddr,
+    /// The place to be looked at next.
+    next: usize,
+    namespaces: [[Since; 2]; NAMESPACES],
 }
 
 impl Tally {
     pub const fn new() -> Self {
-        let nothing = Total {
-            units: 0,
-            latency: 0,
-        };
         Self {
             directory: PmAddr(0),
-            namespaces: PmAddr(0),
-            connections: PmAddr(0),
-            totals: [[nothing; 2]; NAMESPACES],
+            namespaces_at: PmAddr(0),
+            connections_at: PmAddr(0),
+            next: 0,
+            namespaces: [[Since::NOTHING; 2]; NAMESPACES],
         }
     }
 
     /// Takes the places of data core `core` of `data_cores`. Packet memory outlives a reset, so all are called unused.
     pub fn start<H: Hal>(&mut self, core: u32, data_cores: u32, hal: &mut H) {
         self.directory = PmAddr(stats::directory_at(core));
-        self.namespaces = PmAddr(stats::namespace_at(core, 0));
-        self.connections = PmAddr(stats::connection_at(core, data_cores, 0));
+        self.namespaces_at = PmAddr(stats::namespace_at(core, 0));
+        self.connections_at = PmAddr(stats::connection_at(core, data_cores, 0));
         for word in 0..size_of::<Directory>() as u32 / 4 {
             hal.pm_write32(self.directory.plus(4 * word), 0);
         }
     }
 
     /// Counts a command that succeeded: its bytes in units, and how long it took.
-    #[inline]
+    #[inline(always)]
     fn io<H: Hal>(&mut self, place: u8, direction: usize, units: u32, clocks: u32, hal: &mut H) {
-        let at = self.namespace(place).plus(4 * direction as u32);
-        let Some(totals) = self.totals.get_mut(usize::from(place)) else {
+        let Some(since) = self.namespaces.get_mut(usize::from(place)) else {
             return;
         };
-        let total = &mut totals[direction & 1];
-        total.units = total.units.wrapping_add(units);
         // At most 2^25 after the first shift, so rounding cannot overflow.
         let rounded = (clocks >> (LATENCY_SHIFT - 1)).wrapping_add(1) >> 1;
-        total.latency = total.latency.wrapping_add(rounded);
-        hal.pm_write32(at.plus(UNITS), total.units);
-        hal.pm_write32(at.plus(LATENCY), total.latency);
-        let histogram = at.plus(HISTOGRAMS + (4 * BUCKETS as u32 - 4) * direction as u32);
-        bump(histogram.plus(4 * stats::bucket(clocks)), hal);
+        since[direction & 1].count(rounded, units);
+        let histogram = HISTOGRAMS + 4 * BUCKETS as u32 * direction as u32;
+        let at = self.namespace(place).plus(histogram);
+        bump(at.plus(4 * stats::bucket(clocks)), hal);
+    }
+
+    /// Adds to packet memory what was counted for a namespace.
+    #[inline]
+    fn store_namespace<H: Hal>(&mut self, place: usize, hal: &mut H) {
+        let at = self.namespace(place as u8);
+        let Some(since) = self.namespaces.get_mut(place) else {
+            return;
+        };
+        for (direction, since) in (0..).zip(since) {
+            if since.units == 0 {
+                continue;
+            }
+            let Since { first, units } = core::mem::replace(since, Since::NOTHING);
+            add(at.plus(UNITS + 4 * direction), units, hal);
+            add(at.plus(LATENCY + 4 * direction), first, hal);
+        }
+    }
+
+    /// The same for a connection; and to the core's own totals, which need not be counted beside.
+    #[inline]
+    fn store_connection<H: Hal>(
+        &self,
+        index: u16,
+        entry: &mut Conn,
+        stats: &mut Stats,
+        hal: &mut H,
+    ) {
+        let at = self.connection(index).plus(IO);
+        for (direction, since) in (0..).zip(&mut entry.io) {
+            if since.units == 0 {
+                continue;
+            }
+            let Since { first, units } = core::mem::replace(since, Since::NOTHING);
+            add(at.plus(8 * direction), first, hal);
+            add(at.plus(8 * direction + 4), units, hal);
+            stats.transferred(direction as usize, first, units);
+        }
     }
 
     /// Makes an entry in the directory, behind the place itself.
@@ -95,25 +149,30 @@ impl Tally {
     #[inline]
     fn namespace(&self, place: u8) -> PmAddr {
         let size = size_of::<NamespaceStats>() as u32;
-        self.namespaces.plus(u32::from(place) * size)
+        self.namespaces_at.plus(u32::from(place) * size)
     }
 
     #[inline]
     fn connection(&self, conn: u16) -> PmAddr {
         let size = size_of::<ConnectionStats>() as u32;
-        self.connections.plus(u32::from(conn) * size)
+        self.connections_at.plus(u32::from(conn) * size)
     }
 }
 
 #[inline]
 fn bump<H: Hal>(at: PmAddr, hal: &mut H) {
+    add(at, 1, hal);
+}
+
+#[inline]
+fn add<H: Hal>(at: PmAddr, more: u32, hal: &mut H) {
     let count = hal.pm_read32(at);
-    hal.pm_write32(at, count.wrapping_add(1));
+    hal.pm_write32(at, count.wrapping_add(more));
 }
 
 impl DataCore {
     /// Counts the answer of `request`, which is being handed to the transmitter.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count_answer<H: Hal>(&mut self, request: u16, hal: &mut H) {
         let r = &self.requests.all[usize::from(request)];
         let direction = match r.kind {
@@ -121,14 +180,42 @@ impl DataCore {
             Kind::Write if r.status == 0 => WRITE,
             _ => return self.count_rare(request, hal),
         };
-        let (conn, units) = (r.conn, r.bytes / UNIT);
+        let units = r.bytes / UNIT;
         let clocks = hal.clocks().wrapping_sub(r.started);
+        self.conns[usize::from(r.conn)].io[direction].count(1, units);
         self.tally.io(r.place, direction, units, clocks, hal);
-        let at = self.tally.connection(conn).plus(IO + 8 * direction as u32);
-        // The second load is of the same row of packet memory, and as cheap as one of the core's own memory.
-        let (commands, total) = (hal.pm_read32(at), hal.pm_read32(at.plus(4)));
-        hal.pm_write32(at, commands.wrapping_add(1));
-        hal.pm_write32(at.plus(4), total.wrapping_add(units));
+    }
+
+    /// Adds to packet memory what was counted at the next few places, fewer per pass if the core is busy.
+    #[inline(never)]
+    pub(super) fn store_some_counts<H: Hal>(&mut self, busy: bool, hal: &mut H) {
+        let places = if busy {
+            PLACES_WHEN_BUSY
+        } else {
+            PLACES_WHEN_IDLE
+        };
+        for _ in 0..places {
+            let place = self.tally.next;
+            self.store_counts_of(place, hal);
+            self.tally.next = (place + 1) % NAMESPACES.max(CONNECTIONS);
+        }
+    }
+
+    /// Adds to packet memory all that was counted.
+    pub(super) fn store_all_counts<H: Hal>(&mut self, hal: &mut H) {
+        for place in 0..NAMESPACES.max(CONNECTIONS) {
+            self.store_counts_of(place, hal);
+        }
+    }
+
+    /// Of connection `place`, and of namespace place `place` if there is one.
+    #[inline(never)]
+    fn store_counts_of<H: Hal>(&mut self, place: usize, hal: &mut H) {
+        self.tally.store_namespace(place, hal);
+        if let Some(entry) = self.conns.get_mut(place) {
+            let stats = &mut self.stats;
+            self.tally.store_connection(place as u16, entry, stats, hal);
+        }
     }
 
     /// The same for what is neither a read nor a write that succeeded.
@@ -144,6 +231,7 @@ impl DataCore {
         } = self.requests.all[usize::from(request)];
         let failed = status != 0;
         self.stats.errors += u64::from(failed);
+        self.stats.other_io += u64::from(!failed && kind.is_io());
         let field = if failed {
             offset_of!(ConnectionStats, errors)
         } else {
@@ -204,12 +292,10 @@ impl DataCore {
         ssd_nsid: u32,
         hal: &mut H,
     ) {
-        let Some(totals) = self.tally.totals.get_mut(usize::from(update.place)) else {
+        let Some(since) = self.tally.namespaces.get_mut(usize::from(update.place)) else {
             return;
         };
-        for total in totals {
-            (total.units, total.latency) = (0, 0);
-        }
+        *since = [Since::NOTHING; 2];
         // Commands of the namespace that had the place before are counted nowhere any more.
         for r in &mut self.requests.all[..self.share.slots()] {
             if r.place == update.place {
@@ -272,6 +358,7 @@ impl DataCore {
 
     /// Nothing of it is left.
     pub(super) fn tally_closed<H: Hal>(&mut self, conn: u16, hal: &mut H) {
+        self.store_counts_of(conn.into(), hal);
         let at = self.tally.connection(conn).plus(STATE);
         let state = ConnectionState {
             open: false,

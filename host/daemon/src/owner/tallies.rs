@@ -227,10 +227,14 @@ pub struct Tallies {
 }
 
 impl Tallies {
-    /// Reads what changed.
+    /// Reads what changed. Of a core that does not answer too, as it was a moment before.
     pub fn update<D: Device>(&mut self, rig: &mut Rig<D>) -> Result<(), CardError> {
         self.looks += 1;
+        let mut silent = Ok(());
         for core in 1..u32::from(rig.card().info().cores) {
+            // What it has not stored in packet memory yet it stores now.
+            let stored = rig.card().counters(core).map(drop);
+            silent = silent.and(stored);
             for counts in rig.card().namespace_counts(core)? {
                 self.namespace(core, counts, rig)?;
             }
@@ -239,7 +243,7 @@ impl Tallies {
             }
         }
         self.count_open();
-        Ok(())
+        silent
     }
 
     /// Namespaces that are there, with the core that served them.

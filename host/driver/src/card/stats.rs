@@ -1,5 +1,6 @@
 //! What data cores count for namespaces and connections, read out of packet memory while they count (`sluice_wire::stats`).
-//! Values are as the card has them: totals modulo 2^32. Adding them up over their wraps is the caller's affair.
+//! Values are as the card has them: totals modulo 2^32. Adding them up over their wraps is the caller's affair, and so is
+//! asking a core for its counters first ([`Card::counters`]), if what it did within the last tenth of a second has to be in them.
 
 use sluice_device::{Bar, BarError, Device};
 use sluice_wire::mgmt::{ANY_SUBSYSTEM, ControllerState, Opcode};
