@@ -4,7 +4,6 @@
 //! other crate; nothing uses `sim`.
 
 pub mod card;
-pub mod fabric;
 pub mod initiator;
 pub mod link;
 pub mod options;
@@ -16,3 +15,5 @@ pub mod ssd;
 pub mod vfio_user;
 pub mod vm;
 pub mod world;
+
+pub use sluice_pcie::fabric;

@@ -261,6 +261,24 @@ fn an_unmap_does_not_wait_for_ever_for_a_client_that_waits_for_it() {
 }
 
 #[test]
+fn a_reset_answers_the_unmap_that_waited_for_what_it_ends() {
+    let mut pair = Pair::new();
+    pair.call(Command::DmaMap, &[map(SQ, 4096, 0).as_bytes()], Vec::new());
+    pair.enable();
+    pair.ring(1);
+    let _ = pair.dma();
+    let ask = unmap(SQ, 4096);
+    let unmap = pair.post(Command::DmaUnmap as u16, 0, &[ask.as_bytes()], Vec::new());
+    let reset = pair.post(Command::Reset as u16, 0, &[], Vec::new());
+    let answered = [(); 2].map(|()| {
+        let reply = pair.next().expect("it stays connected");
+        assert_eq!(error(&reply), None);
+        reply.header.id.get()
+    });
+    assert!(answered.contains(&unmap) && answered.contains(&reset));
+}
+
+#[test]
 fn a_reset_during_io_ends_it_and_late_answers_belong_to_nobody() {
     for by_message in [true, false] {
         let mut pair = Pair::new();

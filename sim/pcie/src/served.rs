@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::engine::Engine;
-use super::{Function, Server};
+use crate::engine::Engine;
+use crate::{Function, Server};
 
 /// Something to do between two turns of the server.
 type Job<F> = Box<dyn FnOnce(&mut Engine<F>) + Send>;

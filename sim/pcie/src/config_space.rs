@@ -2,7 +2,7 @@
 //! Sources: PCI Local Bus 3.0, chapter 6; PCI Express Base 5.0, section 7.5 (registers), 7.8.4 (AER), 7.9.3 (serial number);
 //! PCI Power Management 1.2, section 3.2.
 
-use super::Profile;
+use crate::Profile;
 
 /// Bytes of configuration space.
 pub const SIZE: usize = 4096;
