@@ -1,8 +1,10 @@
-//! The daemon over the functional card, asked by a JSON-RPC client that shares nothing with it: a few hundred lines of Python
-//! (`xtask/src/test/rpc_client.py`) that send what SPDK's `rpc.py` sends. It judges; here is only what it talks to.
+//! The daemon over the functional card, asked by JSON-RPC clients that share nothing with it: a few hundred lines of Python
+//! (`xtask/src/test/rpc_client.py`) that look at every member and send what is malformed, and SPDK's own `rpc.py`, out of its
+//! Python package (`xtask/src/test/spdk_rpc.py`). They judge; here is only what they talk to.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_daemon::backend::{Address, Backends};
@@ -20,6 +22,8 @@ use sluice_sim::world::{World, WorldHandle, card_device, ssd_device};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// The card's address in the demo.
+const CARD: &str = "10.0.0.2";
 /// Far more than the client takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -45,8 +49,13 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("rpc-client-{}", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "rpc-client-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
@@ -60,6 +69,23 @@ impl Drop for Folder {
 
 #[test]
 fn a_client_that_shares_nothing_with_the_daemon_finds_it_speaking_spdks_protocol() {
+    judged(Path::new("python3"), "rpc_client.py", &[]);
+}
+
+#[test]
+fn spdks_own_client_finds_what_it_would_find_at_spdk() {
+    // Where `cargo xtask setup` installs it, beside the folder that tests may use.
+    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/venv/bin/python");
+    assert!(
+        tools.exists(),
+        "{} is not there: SPDK's Python package comes with `cargo xtask setup`",
+        tools.display()
+    );
+    judged(&tools, "spdk_rpc.py", &[CARD]);
+}
+
+/// Runs a script of xtask's against a daemon, with its socket as the first argument.
+fn judged(python: &Path, script: &str, arguments: &[&str]) {
     let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(FunctionalCard::new(
         2, 1,
     )))));
@@ -92,13 +118,16 @@ fn a_client_that_shares_nothing_with_the_daemon_finds_it_speaking_spdks_protocol
     let socket = Socket::bind(&path, &Group::Own).unwrap_or_else(|e| panic!("{e}"));
     let server = Server::start(socket, handle, Limits::default());
 
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/src/test/rpc_client.py");
-    let mut client = Command::new("python3");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../xtask/src/test")
+        .join(script);
+    let mut client = Command::new(python);
     // No compiled copy is left in the source tree.
     client
         .arg("-B")
         .arg(script)
         .arg(&path)
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut client = client

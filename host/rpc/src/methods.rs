@@ -75,7 +75,14 @@ pub const METHODS: &[Method] = &[
         Spdk::Differs("the methods listed include sluice_set_port"),
         "Gives the methods and parameters that set a part up as it is.",
         "a list of calls",
-        &[need("name", Kind::Text, "`bdev` or `nvmf`")],
+        &[
+            need("name", Kind::Text, "`bdev` or `nvmf`"),
+            opt(
+                "with_batches",
+                Kind::Bool,
+                "Taken and without effect: calls do not come in batches here",
+            ),
+        ],
     ),
     method(
         "log_get_flags",
@@ -263,7 +270,16 @@ pub const METHODS: &[Method] = &[
         Spdk::Differs("its associations end at once"),
         "Withdraws a host.",
         "true",
-        &[NQN, need("host", Kind::Text, "NQN of the host"), TARGET],
+        &[
+            NQN,
+            need("host", Kind::Text, "NQN of the host"),
+            TARGET,
+            opt(
+                "timeout_ms",
+                U64,
+                "Taken and without effect: associations end at once",
+            ),
+        ],
     ),
     method(
         "nvmf_subsystem_allow_any_host",
@@ -338,6 +354,7 @@ pub const METHODS: &[Method] = &[
             absent("hdgst"),
             absent("ddgst"),
             absent("allow_unrecognized_csi"),
+            absent("disable_sq_flow_control"),
             absent("multipath_opts"),
         ],
     ),
@@ -442,10 +459,16 @@ pub const METHODS: &[Method] = &[
         "an object with a list of block devices",
         &[
             NAME,
+            opt("names", Kind::Json, "A list of names: these only"),
             opt(
                 "per_channel",
                 Kind::Bool,
                 "By channel: not done, false only",
+            ),
+            opt(
+                "reset_mode",
+                Kind::Text,
+                "What to count anew afterwards: nothing, `none` only",
             ),
         ],
     ),

@@ -144,6 +144,12 @@ impl<B: Backends> Owner<B> {
                 "per_channel: false wanted, since a block device has no channels here (nvmf_get_stats has the cores); true came",
             ));
         }
+        if let Some(mode) = params.text("reset_mode").filter(|mode| *mode != "none") {
+            return Err(RpcError::params(format!(
+                "reset_mode: none wanted, since counters only rise here; {mode} came",
+            )));
+        }
+        let only = names(params)?;
         let ssds = self.rig.config().ssds.clone();
         let mut wanted = Vec::new();
         for (ssd, info) in ssds.iter().zip(self.infos()) {
@@ -154,14 +160,14 @@ impl<B: Backends> Owner<B> {
                     .map(|n| format!("{}n{}", ssd.name, n.nsid)),
             );
         }
-        if let Some(name) = params.text("name") {
-            wanted.retain(|w| w == name);
-            if wanted.is_empty() {
+        if let Some(only) = only {
+            if let Some(name) = only.iter().find(|name| !wanted.contains(name)) {
                 return Err(RpcError::new(
                     code::ENODEV,
                     format!("there is no block device {name:?}; bdev_get_bdevs lists them"),
                 ));
             }
+            wanted.retain(|name| only.contains(name));
         }
         self.tallies.update(&mut self.rig).map_err(card_error)?;
         let all = self.tallies.bdevs();
@@ -176,6 +182,21 @@ impl<B: Backends> Owner<B> {
             "bdevs": bdevs.collect::<Value>(),
         }))
     }
+}
+
+/// Block devices that are asked for, by `name` as SPDK's clients have it up to 26.01, or by `names`.
+fn names(params: &Params) -> Result<Option<Vec<String>>, RpcError> {
+    let mut only: Option<Vec<String>> = None;
+    if let Some(list) = params.value("names") {
+        let list = serde_json::from_value::<Vec<String>>(list.clone());
+        only = Some(list.map_err(|_| {
+            RpcError::params("names: a list of names of block devices wanted, something else came")
+        })?);
+    }
+    if let Some(name) = params.text("name") {
+        only.get_or_insert_default().push(name.into());
+    }
+    Ok(only)
 }
 
 fn iostat(name: &str, io: &Io) -> Value {
