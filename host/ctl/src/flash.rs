@@ -74,9 +74,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         error,
     };
     let len = std::fs::metadata(path).map_err(unreadable)?.len();
-    if len > MAX_PACKAGE as u64 {
+    if len == 0 || len > MAX_PACKAGE as u64 {
         let path = path.display();
-        let text = format!("{path}: a package of at most {MAX_PACKAGE} bytes wanted, it has {len}");
+        let text = format!("{path}: a package of 1 to {MAX_PACKAGE} bytes wanted, it has {len}");
         return Err(ParamError::Form(text).into());
     }
     Ok(std::fs::read(path).map_err(unreadable)?)
@@ -84,12 +84,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn upload(daemon: &mut Daemon, package: &[u8]) -> Result<(), Failure> {
     let bar = bar("to the daemon", package.len() as u64);
-    // One piece at least, so that an empty file is told to be one.
-    let pieces = package
-        .chunks(MAX_PIECE)
-        .chain(package.is_empty().then_some(&[][..]));
     let mut offset = 0;
-    for piece in pieces {
+    for piece in package.chunks(MAX_PIECE) {
         let params = json!({ "offset": offset, "data": encode(piece) });
         daemon.call("sluice_flash_upload", params)?;
         offset += piece.len();

@@ -92,6 +92,8 @@ pub struct Owner<B: Backends> {
     last_round: Option<Instant>,
     last_retry: Instant,
     trace: Option<trace::Running>,
+    /// A trace that is not read for so long is stopped.
+    trace_patience: Duration,
     /// Traces so far.
     traces: u64,
     stopping: bool,
@@ -103,6 +105,11 @@ pub struct Owner<B: Backends> {
 }
 
 impl<B: Backends> Owner<B> {
+    /// How long a trace goes on without a reader; 30 s unless this says otherwise.
+    pub fn set_trace_patience(&mut self, patience: Duration) {
+        self.trace_patience = patience;
+    }
+
     /// Serves until [`Owner::stop`] is asked for by `stop`, or every handle is gone.
     pub fn run(&mut self, mut stop: impl FnMut() -> bool, mut round: impl FnMut()) {
         while !stop() && !self.stopping {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sluice_boot::image::{Version, boards};
 use sluice_boot::layout::FLASH_SIZE;
 use sluice_boot::pack::{self, Contents, SigningKey};
+use sluice_ctl::{cli, run};
 use sluice_driver::card::{Card, CardOptions};
 use sluice_nor::{FuseBank, Nor, Timing};
 use sluice_regs::MAP_VERSION;
@@ -165,6 +166,76 @@ fn firmware_is_written_beside_other_calls_tried_confirmed_and_taken_back() {
     assert_eq!(state(&mut bench)["running"], "B");
     verified(&mut bench);
     assert_eq!(bench.call("sluice_self_test", json!({}))["passed"], true);
+}
+
+/// `sluicectl flash` with a package in a file: what it printed, or why not, and its exit code.
+fn tool(bench: &mut Bench, package: &[u8], options: &[&str]) -> Result<String, (String, u8)> {
+    let file = bench.socket.with_extension("package");
+    std::fs::write(&file, package).expect("a file");
+    let socket = bench.socket.display().to_string();
+    let line = ["sluicectl", "--socket", &socket, "flash"].into_iter();
+    let line: Vec<String> = line
+        .chain([file.to_str().expect("a name")])
+        .chain(options.iter().copied())
+        .map(String::from)
+        .collect();
+    bench.serving(move || {
+        let matches = cli::command()
+            .try_get_matches_from(line)
+            .expect("a command line");
+        let mut out = Vec::new();
+        match run::run(&matches, &mut out) {
+            Ok(()) => Ok(String::from_utf8(out).expect("text")),
+            Err(failure) => Err((failure.to_string(), failure.exit_code())),
+        }
+    })
+}
+
+#[test]
+fn the_tool_writes_starts_and_confirms_a_package_and_says_why_if_not() {
+    let mut bench = bench("flash-tool");
+    let said = tool(&mut bench, &package(2), &[]).expect("it is written");
+    assert!(
+        said.contains("slot B, verified") && said.contains("sluice_flash_activate"),
+        "{said}"
+    );
+    assert_eq!(state(&mut bench)["running"], "A");
+    let said = tool(&mut bench, &package(3), &["--activate", "now"]).expect("it is started");
+    assert!(said.contains("is well, and is confirmed"), "{said}");
+    let now = state(&mut bench);
+    assert_eq!(
+        (&now["running"], &now["active"], &now["on_trial"]),
+        (&json!("B"), &json!("B"), &json!(false))
+    );
+    verified(&mut bench);
+    let options = ["--activate", "now", "--no-confirm"];
+    let said = tool(&mut bench, &package(4), &options).expect("it is started");
+    assert!(said.contains("on trial"), "{said}");
+    let now = state(&mut bench);
+    assert_eq!(
+        (&now["running"], &now["on_trial"]),
+        (&json!("A"), &json!(true))
+    );
+    bench.call("sluice_flash_roll_back", json!({ "when": "now" }));
+    let mut damaged = package(5);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    for (bad, want) in [
+        (damaged, "SHA-256"),
+        (
+            Vec::new(),
+            "a package of 1 to 2097152 bytes wanted, it has 0",
+        ),
+        (
+            vec![0; 3 << 20],
+            "1 to 2097152 bytes wanted, it has 3145728",
+        ),
+    ] {
+        let (why, code) = tool(&mut bench, &bad, &["--activate", "now"]).expect_err("no good");
+        assert!(why.contains(want) && code != 0, "{code}: {why}");
+        assert_eq!(state(&mut bench)["running"], "B", "untouched");
+    }
+    verified(&mut bench);
 }
 
 #[test]

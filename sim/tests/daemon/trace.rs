@@ -197,6 +197,26 @@ fn a_trace_is_one_callers_alone_and_is_over_when_it_is_read_to_its_end() {
     assert_eq!(again["id"], id + 2);
 }
 
+#[test]
+fn a_trace_that_nobody_reads_any_more_is_stopped_and_gives_way() {
+    let mut bench = Bench::start(&folder("trace-left"), 1);
+    bench.configure();
+    bench.owner.set_trace_patience(Duration::ZERO);
+    bench.call("sluice_trace_start", json!({}));
+    assert!(bench.owner.turn(Duration::from_secs(2)) || bench.owner.turn(Duration::from_secs(2)));
+    let (code, message) = bench.refused("sluice_trace_read", json!({ "id": 1 }));
+    assert!(
+        code == -32602 && message.contains("not read for"),
+        "{message}"
+    );
+    // Nothing of it is left on the card.
+    bench.owner.set_trace_patience(Duration::from_secs(30));
+    let again = bench.call("sluice_trace_start", json!({}));
+    assert_eq!(again["id"], 2);
+    let read = bench.call("sluice_trace_read", json!({ "id": 2 }));
+    assert_eq!(read["done"], false);
+}
+
 fn decoded(answer: &Value) -> Vec<u8> {
     let text = answer["data"].as_str().expect("text");
     STANDARD.decode(text).expect("base64")

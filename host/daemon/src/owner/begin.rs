@@ -107,6 +107,7 @@ impl<B: Backends> Owner<B> {
             last_round: None,
             last_retry: now,
             trace: None,
+            trace_patience: super::trace::SILENCE,
             traces: 0,
             stopping: false,
             flashing: flash::Flashing::default(),

@@ -15,7 +15,7 @@ use super::{Owner, card_error};
 use crate::backend::Backends;
 
 /// A trace that nobody reads for so long is stopped.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// Bytes of records in an answer, unless another number is asked for.
 const PIECE: u64 = 256 << 10;
 
@@ -105,13 +105,13 @@ impl<B: Backends> Owner<B> {
         if self
             .trace
             .as_ref()
-            .is_none_or(|t| t.read.elapsed() < SILENCE)
+            .is_none_or(|t| t.read.elapsed() < self.trace_patience)
         {
             return;
         }
         log::warn!(
             "nobody has read the trace for {} s: it is stopped",
-            SILENCE.as_secs()
+            self.trace_patience.as_secs()
         );
         if let Err(error) = self.drop_trace() {
             log::error!("{error}");
@@ -132,11 +132,11 @@ impl<B: Backends> Owner<B> {
 
     fn running(&mut self, params: &Params) -> Result<&mut Running, RpcError> {
         let id = params.number("id").unwrap_or(0);
+        let patience = self.trace_patience.as_secs();
         match &mut self.trace {
             Some(trace) if trace.id == id => Ok(trace),
             _ => Err(RpcError::params(format!(
-                "id: no trace {id} is there (any more); it ends when it is read to its end, or not read for {} s",
-                SILENCE.as_secs()
+                "id: no trace {id} is there (any more); it ends when it is read to its end, or not read for {patience} s",
             ))),
         }
     }
