@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::*;
+use crate::method::Kind;
 
 #[test]
 fn names_are_unique_and_say_whose_they_are() {
