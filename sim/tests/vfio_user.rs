@@ -200,7 +200,10 @@ fn serve(name: &str, kind: impl FnOnce(CardFunction) -> CardFunction + Send + 's
     // The server of the SSD dies.
     let ssd_device = rig.ssd(0).expect("it serves").device();
     assert_eq!(ssd_device.lost(), None);
+    let link = ssd_device.link().expect("a link");
+    assert_eq!((link.speed, link.width, link.is_degraded()), (3, 4, false));
     drop(disk);
+    assert_eq!(ssd_device.link(), None);
     let registers = rig
         .ssd(0)
         .expect("not found out yet")

@@ -142,7 +142,48 @@ pub fn health(seen: &Value) -> String {
         "hours",
         "warnings",
     ];
-    text + "\n" + &show::table(head, rows)
+    text = text + "\n" + &show::table(head, rows);
+    let mut links = items(&seen["links"]).peekable();
+    if links.peek().is_some() {
+        let rows = links.map(|link| {
+            let of = |speed: &str, lanes: &str| {
+                let (speed, lanes) = (show::plain(&link[speed]), show::plain(&link[lanes]));
+                format!("{speed} GT/s x{lanes}")
+            };
+            let note = if link["degraded"] == true {
+                "less than it could have"
+            } else {
+                ""
+            };
+            [
+                show::plain(&link["device"]),
+                of("gigatransfers", "lanes"),
+                of("gigatransfers_possible", "lanes_possible"),
+                note.to_owned(),
+            ]
+        });
+        text = text + "\n" + &show::table(["device", "PCIe link", "possible", ""], rows);
+    }
+    let flash = &seen["flash"];
+    let mut slots = items(&flash["slots"]).peekable();
+    if slots.peek().is_some() {
+        let rows = slots.map(|slot| {
+            let state = if flash["running"] != slot["slot"] {
+                ""
+            } else if flash["on_trial"] == true {
+                "running, on trial"
+            } else {
+                "running"
+            };
+            let what = match &slot["problem"] {
+                Value::Null => show::plain(&slot["version"]),
+                problem => show::plain(problem),
+            };
+            [show::plain(&slot["slot"]), what, state.to_owned()]
+        });
+        text = text + "\n" + &show::table(["slot", "firmware", ""], rows);
+    }
+    text
 }
 
 /// Whether `sluice_get_health` found everything well.
@@ -308,6 +349,24 @@ mod tests {
         let good = json!({"healthy": true, "problems": [], "ssds": []});
         assert!(health(&good).starts_with("all is well\n"));
         assert!(is_well(&good).is_ok());
+        let link = |speed: f64, degraded: bool| {
+            json!({"device": "card", "gigatransfers": speed, "lanes": 4, "gigatransfers_possible": 8.0,
+                "lanes_possible": 4, "degraded": degraded})
+        };
+        let slots = json!([{"slot": "A", "version": "1.2.3", "problem": null},
+            {"slot": "B", "problem": "its signature is wrong"}]);
+        let seen = json!({"healthy": true, "problems": [], "ssds": [], "links": [link(8.0, false), link(2.5, true)],
+            "flash": {"running": "A", "on_trial": true, "slots": slots}});
+        let text = health(&seen);
+        for part in [
+            "2.5 GT/s x4",
+            "less than it could have",
+            "1.2.3",
+            "running, on trial",
+            "its signature is wrong",
+        ] {
+            assert!(text.contains(part), "{part} wanted: {text}");
+        }
         assert!(
             is_well(&json!({})).is_err(),
             "an answer of another shape is not well"

@@ -10,6 +10,7 @@ mod clock;
 mod dma;
 mod irq;
 mod keep;
+pub mod pcie;
 pub mod testing;
 mod trouble;
 
@@ -44,6 +45,11 @@ pub trait Device {
     fn trouble(&self) -> Option<Trouble> {
         None
     }
+
+    /// Its PCIe link, if it has one.
+    fn link(&self) -> Option<pcie::Link> {
+        None
+    }
 }
 
 impl<T: Device + ?Sized> Device for Box<T> {
@@ -65,6 +71,9 @@ impl<T: Device + ?Sized> Device for Box<T> {
     fn trouble(&self) -> Option<Trouble> {
         (**self).trouble()
     }
+    fn link(&self) -> Option<pcie::Link> {
+        (**self).link()
+    }
 }
 
 impl<T: Device + ?Sized> Device for std::rc::Rc<T> {
@@ -85,5 +94,8 @@ impl<T: Device + ?Sized> Device for std::rc::Rc<T> {
     }
     fn trouble(&self) -> Option<Trouble> {
         (**self).trouble()
+    }
+    fn link(&self) -> Option<pcie::Link> {
+        (**self).link()
     }
 }

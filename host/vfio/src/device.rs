@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{pread, pwrite};
+use sluice_device::pcie::Link;
 use sluice_device::{Bar, BarError, Clock, Dma, Irq, IrqError, SystemClock, Trouble, all_ones32};
 
 use crate::config::{Identity, SIZE};
@@ -251,6 +252,12 @@ impl sluice_device::Device for Device {
 
     fn clock(&self) -> &dyn Clock {
         &self.clock
+    }
+
+    fn link(&self) -> Option<Link> {
+        let mut space = [0; 256];
+        self.config_read(0, &mut space).ok()?;
+        Link::of(&space)
     }
 
     fn trouble(&self) -> Option<Trouble> {

@@ -207,6 +207,9 @@ fn the_tool_writes_starts_and_confirms_a_package_and_says_why_if_not() {
         (&now["running"], &now["active"], &now["on_trial"]),
         (&json!("B"), &json!("B"), &json!(false))
     );
+    let health = bench.call("sluice_get_health", json!({}));
+    assert_eq!(health["flash"]["running"], "B");
+    assert_eq!(health["flash"]["slots"][1]["version"], "3.0.0");
     verified(&mut bench);
     let options = ["--activate", "now", "--no-confirm"];
     let said = tool(&mut bench, &package(4), &options).expect("it is started");

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sluice_device::Device;
+use sluice_device::pcie::{Link, gigatransfers};
 use sluice_regs::{MAGIC, MAP_VERSION, bar0_regs as bar0};
 
 use super::bdev::smart;
@@ -36,6 +37,7 @@ impl<B: Backends> Owner<B> {
             )),
             Err(error) => problems.push(format!("card: {error}")),
         }
+        let mut links = vec![shown("card", self.rig.card().device().link())];
         let mut ssds = Vec::new();
         for index in 0..self.rig.config().ssds.len() {
             let (name, address) = (
@@ -45,6 +47,7 @@ impl<B: Backends> Owner<B> {
             let log = match self.rig.ssd(index) {
                 None => Err("lost".to_string()),
                 Some(ssd) => {
+                    links.push(shown(&name, ssd.device().link()));
                     let info = ssd.info().clone();
                     ssd.smart()
                         .map(|log| (info, log))
@@ -71,7 +74,24 @@ impl<B: Backends> Owner<B> {
             problems.push(format!("SSD {name}: absent, it cannot be opened"));
             ssds.push(json!({ "name": name, "smart": null }));
         }
-        json!({ "healthy": problems.is_empty(), "problems": problems, "ssds": ssds })
+        // A card without flash has no slots.
+        let flash = self.flash_state().ok();
+        let flash = flash.map(|all| {
+            json!({
+                "running": all["running"],
+                "active": all["active"],
+                "on_trial": all["on_trial"],
+                "slots": all["slots"],
+            })
+        });
+        links.retain(|link| !link.is_null());
+        json!({
+            "healthy": problems.is_empty(),
+            "problems": problems,
+            "ssds": ssds,
+            "links": links,
+            "flash": flash,
+        })
     }
 
     pub(super) fn self_test(&mut self) -> Value {
@@ -192,4 +212,18 @@ impl Checks {
             },
         );
     }
+}
+
+/// A device's PCIe link; null if nothing is known of it.
+fn shown(device: &str, link: Option<Link>) -> Value {
+    link.map_or(Value::Null, |link| {
+        json!({
+            "device": device,
+            "gigatransfers": gigatransfers(link.speed),
+            "lanes": link.width,
+            "gigatransfers_possible": gigatransfers(link.max_speed),
+            "lanes_possible": link.max_width,
+            "degraded": link.is_degraded(),
+        })
+    })
 }

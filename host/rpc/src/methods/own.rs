@@ -64,7 +64,7 @@ pub(super) const METHODS: &[Method] = &[
     method(
         "sluice_get_health",
         OWN,
-        "Says whether card and SSDs are well, and why not.",
+        "Says whether card and SSDs are well, and why not; with SMART logs, PCIe links and firmware slots.",
         "an object",
         &[],
     ),

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use sluice_device::pcie::Link;
 use sluice_device::{Bar, BarError, Clock, Device, Dma, Irq, IrqError, SystemClock};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -424,6 +425,12 @@ impl Device for VfioUserDevice {
 
     fn clock(&self) -> &dyn Clock {
         &self.clock
+    }
+
+    fn link(&self) -> Option<Link> {
+        let mut space = [0; 256];
+        self.config_read(0, &mut space).ok()?;
+        Link::of(&space)
     }
 }
 
