@@ -4,6 +4,8 @@
 //! those that only the client can do are messages, and nothing written later is done before it has answered. Answers to the
 //! client's own reads wait for nobody, so that two devices of one client cannot wait for each other.
 
+mod waits;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -84,6 +86,7 @@ pub struct Engine<F> {
     /// Unmaps whose answer waits for accesses under way: range and answer.
     unmaps: Vec<(u64, u64, Vec<u8>)>,
     client: Option<Capabilities>,
+    pulled: bool,
     /// Messages for the client.
     pub out: Vec<Vec<u8>>,
     /// Bytes that the function has written to the client's memory and to other devices, and read from there.
@@ -118,6 +121,7 @@ impl<F: Function> Engine<F> {
             writes_asked: 0,
             unmaps: Vec::new(),
             client: None,
+            pulled: false,
             out: Vec::new(),
             transferred: 0,
             faults: 0,
@@ -130,6 +134,14 @@ impl<F: Function> Engine<F> {
     /// The model.
     pub fn function(&mut self) -> &mut F {
         &mut self.function
+    }
+
+    /// The function is gone for good, as one that was pulled out or has died: BARs read as ones, and it does nothing more. The
+    /// client's connection stays, since it stands for the slot.
+    pub fn pull(&mut self) {
+        self.pulled = true;
+        self.queue.clear();
+        (self.port.inbox, self.port.outbox) = Default::default();
     }
 
     /// The function's clock.
@@ -172,10 +184,11 @@ impl<F: Function> Engine<F> {
     pub fn is_idle(&self) -> bool {
         // What waits for the client's answer goes on when a message comes.
         let stalled = self.queue.is_empty() || !self.asked.is_empty();
-        self.port.inbox.is_empty()
-            && self.port.outbox.is_empty()
-            && stalled
-            && self.function.is_idle()
+        self.pulled
+            || self.port.inbox.is_empty()
+                && self.port.outbox.is_empty()
+                && stalled
+                && self.function.is_idle()
     }
 
     /// Runs the function for a while, and does what it wants.
@@ -190,8 +203,12 @@ impl<F: Function> Engine<F> {
             }
             _ => soonest,
         };
-        self.function.run(until.max(soonest), &mut self.port)?;
         self.now = until.max(soonest);
+        if self.pulled {
+            self.check_time();
+            return Ok(());
+        }
+        self.function.run(self.now, &mut self.port)?;
         self.collect();
         self.transfer();
         self.check_time();
@@ -210,6 +227,10 @@ impl<F: Function> Engine<F> {
             left: 0,
             deadline: Instant::now() + MODEL_PATIENCE,
         };
+        if self.pulled {
+            read.data.fill(0xFF);
+            return self.answer(&read);
+        }
         let id = self.next_read;
         self.next_read += 1;
         let len = read.data.len() as u64;
@@ -242,6 +263,9 @@ impl<F: Function> Engine<F> {
 
     /// Writes a BAR. The bytes are inside.
     pub fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]) {
+        if self.pulled {
+            return;
+        }
         for (at, piece, place) in self.pieces(bar, offset, data.len() as u64) {
             let bytes = &data[(at - offset) as usize..][..piece];
             match place {
@@ -643,70 +667,6 @@ impl<F: Function> Engine<F> {
                 self.faults
             );
         }
-    }
-
-    /// Answers an unmap once nothing is under way in its range.
-    pub fn answer_unmap(&mut self, address: u64, size: u64, reply: Vec<u8>) {
-        // The client may be unable to answer while it waits for us.
-        let soon = Instant::now() + UNMAP_PATIENCE;
-        for asked in self
-            .asked
-            .values_mut()
-            .filter(|asked| asked.touches(address, size))
-        {
-            asked.deadline = asked.deadline.min(soon);
-        }
-        self.unmaps.push((address, size, reply));
-        self.finish_unmaps();
-    }
-
-    fn finish_unmaps(&mut self) {
-        let (asked, out) = (&self.asked, &mut self.out);
-        self.unmaps.retain_mut(|(address, size, reply)| {
-            let busy = asked.values().any(|asked| asked.touches(*address, *size));
-            if !busy {
-                out.push(std::mem::take(reply));
-            }
-            busy
-        });
-    }
-
-    fn check_time(&mut self) {
-        if self.asked.is_empty() && self.reads.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        if self.asked.values().any(|asked| asked.deadline <= now) {
-            self.fail_asked(|asked| asked.deadline <= now, "the client does not answer");
-            self.finish_unmaps();
-        }
-        while let Some((id, read)) = self.reads.first_key_value()
-            && read.deadline <= now
-        {
-            let id = *id;
-            let access = read.access;
-            log::warn!(
-                "no answer to a read of {} bytes at {:#x} of BAR{}",
-                access.count,
-                access.offset,
-                access.region
-            );
-            self.tags.retain(|_, (read, _)| *read != id);
-            if let Some(mut read) = self.reads.remove(&id) {
-                read.data.fill(0xFF);
-                self.answer(&read);
-            }
-        }
-    }
-}
-
-impl Asked {
-    fn touches(&self, address: u64, size: u64) -> bool {
-        let (last, other) = (
-            self.address.saturating_add(self.len as u64 - 1),
-            address.saturating_add(size - 1),
-        );
-        self.address <= other && address <= last
     }
 }
 
