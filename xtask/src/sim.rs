@@ -66,7 +66,9 @@ pub fn prepare(wants: &Wants<'_>) -> Result<Command> {
         }
         _ => None,
     };
-    let tools = wants.tools.then(vm::tools::ensure).transpose()?;
+    let mirror = wants.vm.and_then(|options| options.mirror.as_deref());
+    let tools = wants.tools.then(|| vm::tools::ensure(mirror));
+    let tools = tools.transpose()?;
     let mut command = process::command(build_sim(rtl, wants)?);
     let settings = [
         ("SLUICE_TOOLS", tools),

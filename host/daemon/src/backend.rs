@@ -167,6 +167,8 @@ impl BuiltIn {
                 ));
             }
         };
+        // Before VFIO as a whole, of which it is of no use to speak if the IOMMU is off or another driver has the device.
+        system.check(address).map_err(words)?;
         let domain = match &self.vfio {
             Some(domain) => domain,
             None => {

@@ -122,22 +122,43 @@ impl Log for Logger {
             Level::Info => (5, "notice"),
             Level::Debug | Level::Trace => (7, "debug"),
         };
-        // One line per message, whatever is in it.
-        let text = record.args().to_string().replace('\n', "\\n");
-        let mut out = std::io::stderr().lock();
-        let _ = if self.priorities {
-            writeln!(out, "<{number}>{text}")
+        let message = record.args().to_string();
+        let text = if self.priorities {
+            // systemd takes each line for itself, and one without a number for one of usual importance.
+            let number = format!("<{number}>");
+            lines(&number, &number, &message)
         } else {
-            writeln!(out, "sluiced: {name}: {text}")
+            lines(&format!("sluiced: {name}: "), "", &message)
         };
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 
     fn flush(&self) {}
 }
 
+/// A message as it is written. A message may have commands for whoever reads it, each in a line of its own; a line that is
+/// not the first is indented, so that no message can look like another, whatever is in it.
+fn lines(first: &str, others: &str, message: &str) -> String {
+    let message = message.replace('\r', "");
+    let more = format!("\n{others}    ");
+    format!("{first}{}\n", message.replace('\n', &more))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_of_several_lines_cannot_look_like_several_messages() {
+        let message = "no driver; as root:\n  modprobe vfio-pci\r\n<0>panic";
+        let text = lines("<3>", "<3>", message);
+        assert_eq!(
+            text,
+            "<3>no driver; as root:\n<3>      modprobe vfio-pci\n<3>    <0>panic\n"
+        );
+        let text = lines("sluiced: error: ", "", "x\nsluiced: error: y");
+        assert_eq!(text, "sluiced: error: x\n    sluiced: error: y\n");
+    }
 
     #[test]
     fn a_flag_lets_the_debug_messages_of_its_part_through_alone() {

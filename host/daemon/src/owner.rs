@@ -27,7 +27,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sluice_device::Device;
+use sluice_device::{Device, Trouble};
 use sluice_driver::bringup::{BringupError, ChangeError, Kind, Notice, Rig};
 use sluice_driver::card::{CardError, CardEvent};
 use sluice_driver::config::raw;
@@ -43,8 +43,10 @@ use crate::state::{State, StateError, Store};
 
 pub use log_ring::LogReader;
 
-/// How often SSDs are looked after, counters taken and absent SSDs tried.
+/// How often counters are taken, and absent SSDs and a state that could not be written looked after.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often card and SSDs are looked at. The kernel does not let go of a device that is pulled before we do.
+const CHECK: Duration = Duration::from_millis(250);
 /// How often absent SSDs are tried.
 const RETRY: Duration = Duration::from_secs(10);
 /// Jobs done in a row before the card is looked at again.
@@ -90,6 +92,7 @@ pub struct Owner<B: Backends> {
     tallies: tallies::Tallies,
     started: Instant,
     last_round: Option<Instant>,
+    last_check: Option<Instant>,
     last_retry: Instant,
     trace: Option<trace::Running>,
     /// A trace that is not read for so long is stopped.
@@ -141,6 +144,9 @@ impl<B: Backends> Owner<B> {
         self.flash_step();
         self.update_step();
         self.look();
+        if (self.last_check).is_none_or(|last| last.elapsed() >= CHECK) {
+            self.check();
+        }
         let due = self.last_round.is_none_or(|last| last.elapsed() >= ROUND);
         if due {
             self.round();
@@ -149,12 +155,24 @@ impl<B: Backends> Owner<B> {
         due
     }
 
-    /// What happens every second.
-    pub fn round(&mut self) {
+    /// Whether card and SSDs are there and well.
+    fn check(&mut self) {
         match self.rig.check() {
             Ok(notices) => notices.into_iter().for_each(|n| self.notice(n)),
-            Err(error) => self.card_failed(&error.to_string()),
+            Err(error) => {
+                self.card_failed(&error.to_string());
+                // The kernel, and whoever asked it, wait until the card is let go of; nothing can be served without it.
+                if wanted_back(&error) {
+                    (self.stopping, self.take_down) = (true, true);
+                }
+            }
         }
+        self.last_check = Some(Instant::now());
+    }
+
+    /// What happens every second.
+    pub fn round(&mut self) {
+        self.check();
         if self.unsaved {
             match self.store.save(&self.state()) {
                 Ok(()) => self.unsaved = false,
@@ -390,6 +408,14 @@ impl<B: Backends> std::fmt::Debug for Owner<B> {
             .field("transports", &self.transports)
             .finish_non_exhaustive()
     }
+}
+
+/// The card is being removed, or given to another driver, and still answers.
+fn wanted_back(error: &BringupError) -> bool {
+    let BringupError::Card(CardError::Trouble { trouble, .. }) = error else {
+        return false;
+    };
+    *trouble == Trouble::Wanted
 }
 
 /// There is one target.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_device::Device;
 use sluice_driver::card::trace::TraceOptions;
 use sluice_driver::card::{Card, CardError, CardEvent, CardOptions, Firmware, ImageKind};
 use sluice_driver::testing::{FakeCard, FakeDevice};
@@ -190,6 +191,22 @@ fn refusals_and_silence_name_the_command() {
             }
         ),
         "{error}"
+    );
+}
+
+#[test]
+fn a_card_that_is_gone_is_not_waited_for() {
+    let fake = FakeCard::default();
+    let mut card = boot(&fake, None).expect("boots");
+    fake.ignore(Opcode::SsdDetach);
+    fake.set(bar0::FW_STATUS_OFFSET, u32::MAX);
+    let before = card.device().clock().now();
+    let error = card.detach_ssd(1).expect_err("gone");
+    assert!(matches!(error, CardError::Gone { .. }), "{error}");
+    let waited = card.device().clock().now() - before;
+    assert!(
+        waited < CardOptions::default().command_timeout / 10,
+        "{waited:?}"
     );
 }
 

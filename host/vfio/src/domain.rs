@@ -98,8 +98,8 @@ impl Domain {
             let fd = open(&path, "VFIO")?;
             let usable = sys::container_is_usable(fd.as_fd());
             if !usable.map_err(VfioError::system(path.display().to_string()))? {
-                let path = format!("type 1 IOMMU behind {}", path.display());
-                return Err(VfioError::NoVfio { path });
+                let path = path.display().to_string();
+                return Err(VfioError::NoType1 { path });
             }
             let (groups, ready) = (RefCell::default(), Cell::new(false));
             (Kind::Container { fd, groups, ready }, Name::Container)
@@ -251,6 +251,7 @@ impl Domain {
             address: name.into(),
         })?;
         let path = self.0.system.group(number);
+        self.drop_dead_group(number);
         if !groups.borrow().iter().any(|(n, _)| *n == number) {
             let group = open(&path, name)?;
             let failed = |e| VfioError::opening(name, &path, e);
@@ -276,6 +277,32 @@ impl Domain {
         let group = groups.iter().find(|(n, _)| *n == number);
         let group = group.map(|(_, fd)| fd.as_fd()).expect("just there");
         sys::group_device(group, name).map_err(|e| VfioError::opening(name, &path, e))
+    }
+
+    /// Lets go of a group whose last device was pulled: the kernel makes it anew, under the same number or another, when a
+    /// device comes, and the old descriptor leads nowhere.
+    fn drop_dead_group(&self, number: u32) {
+        let Kind::Container { groups, ready, .. } = &self.0.kind else {
+            return;
+        };
+        let dead = |(n, fd): &(u32, OwnedFd)| {
+            let status = sys::group_is_viable(fd.as_fd());
+            *n == number && status.is_err_and(|e| e.raw_os_error() == Some(libc::ENODEV))
+        };
+        let mut groups = groups.borrow_mut();
+        let Some(at) = groups.iter().position(dead) else {
+            return;
+        };
+        groups.remove(at);
+        self.forget(&Name::Group { number });
+        if groups.is_empty() {
+            // With its last group the container has lost its IOMMU, and with that all that was mapped.
+            ready.set(false);
+            for (iova, len) in memory::give_up(&self.0.chunks) {
+                self.forget(&Name::Memory { iova, len });
+            }
+            *self.0.free.borrow_mut() = Ranges::new(USUAL);
+        }
     }
 
     /// Maps what of a BAR of `len` bytes can be, so that other devices reach it; the bus address of its offset 0, a multiple

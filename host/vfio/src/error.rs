@@ -25,6 +25,15 @@ pub enum VfioError {
         /// What is missing.
         path: String,
     },
+    /// The kernel's VFIO cannot do anything with this machine's IOMMU.
+    #[error(
+        "{path} has no driver for this machine's IOMMU: load it with `modprobe vfio_iommu_type1` (kernel option \
+         CONFIG_VFIO_IOMMU_TYPE1), and look for DMAR or AMD-Vi in `dmesg`"
+    )]
+    NoType1 {
+        /// The container.
+        path: String,
+    },
     /// The IOMMU is off.
     #[error(
         "{address} is in no IOMMU group: switch the IOMMU on in the firmware set-up (VT-d, AMD-Vi), boot with \

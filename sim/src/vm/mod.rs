@@ -4,6 +4,7 @@
 //! The VM runs in wall time, so nothing here is deterministic; what it checks is that an unmodified host is content.
 
 mod control;
+mod monitor;
 pub mod scenario;
 pub mod selftest;
 pub mod steps;
@@ -60,12 +61,15 @@ pub struct VmConfig {
     /// Further PCIe devices as QEMU's `-device` takes them in JSON, each behind a root port of its own. With any, the guest's
     /// memory is shared, so that other processes can reach it.
     pub devices: Vec<serde_json::Value>,
-    /// Files that QEMU's own NVMe SSDs keep their data in, each SSD behind a root port of its own, after `devices`.
+    /// Files that QEMU's own NVMe SSDs keep their data in, each SSD behind a root port of its own, after `devices`. In the
+    /// monitor they are `ssd0` and so on, their root ports `rp1` and so on, `devices` included.
     pub disks: Vec<PathBuf>,
     /// An Intel IOMMU with interrupt remapping, which the guest's kernel uses.
     pub iommu: bool,
     /// A further cpio archive that is unpacked over the image.
     pub files: Option<PathBuf>,
+    /// The first process is systemd, which `files` must bring.
+    pub systemd: bool,
     /// How long booting may take; about 5 CPU-seconds are normal.
     pub boot_timeout: Duration,
     /// [`Meter::stop`] on it ends all waiting: the other end of the wire is gone.
@@ -87,6 +91,7 @@ impl VmConfig {
             disks: Vec::new(),
             iommu: false,
             files: None,
+            systemd: false,
             boot_timeout: Duration::from_secs(240),
             meter: Arc::default(),
         }
@@ -253,6 +258,17 @@ impl Vm {
         }
     }
 
+    /// Has QEMU's monitor do something; what it answered.
+    pub fn monitor(
+        &mut self,
+        command: &str,
+        arguments: serde_json::Value,
+    ) -> Result<serde_json::Value, VmError> {
+        let what = format!("{command} {arguments} in QEMU's monitor");
+        monitor::execute(&monitor_socket(&self.config), command, arguments)
+            .map_err(|error| VmError::io(what, error))
+    }
+
     /// The guest's kernel log.
     pub fn kernel_log(&mut self) -> Result<String, VmError> {
         self.sh("dmesg", Duration::from_secs(60))
@@ -356,6 +372,9 @@ fn arguments(config: &VmConfig) -> Vec<String> {
     if config.iommu {
         kernel += " intel_iommu=on";
     }
+    if config.systemd {
+        kernel += " vm.init=systemd";
+    }
     let (memory, cpus) = (config.memory_mib.to_string(), config.cpus.to_string());
     let mut machine = String::from("q35");
     if !config.devices.is_empty() {
@@ -404,7 +423,8 @@ fn arguments(config: &VmConfig) -> Vec<String> {
         });
         pair("-blockdev", file.to_string());
         devices.push(serde_json::json!({
-            "driver": "nvme", "serial": format!("QEMU{number:04}"), "drive": format!("disk{number}"),
+            "driver": "nvme", "id": format!("ssd{number}"), "serial": format!("QEMU{number:04}"),
+            "drive": format!("disk{number}"),
         }));
     }
     for (number, mut device) in (1..).zip(devices) {
@@ -426,6 +446,13 @@ fn arguments(config: &VmConfig) -> Vec<String> {
         format!("file,id=con,path={}", file(config, "console").display()),
     );
     pair("-serial", "chardev:con".into());
+    pair(
+        "-qmp",
+        format!(
+            "unix:{},server=on,wait=off",
+            monitor_socket(config).display()
+        ),
+    );
     pair("-device", "virtio-rng-pci".into());
     pair("-device", "virtio-serial-pci".into());
     pair(
@@ -480,6 +507,10 @@ fn file(config: &VmConfig, extension: &str) -> PathBuf {
 
 fn control_socket(config: &VmConfig) -> PathBuf {
     file(config, "ctl")
+}
+
+fn monitor_socket(config: &VmConfig) -> PathBuf {
+    file(config, "qmp")
 }
 
 fn console_tail(config: &VmConfig) -> String {

@@ -1,5 +1,7 @@
 //! What a storage administrator does with `nvme`, `mkfs`, `fio` and `blkdiscard`, as single steps with their checks.
 
+mod work;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -9,10 +9,11 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
 use super::tree::Tree;
 
-/// `ceph` is where a library that fio names keeps its own.
+/// `ceph` is where a library that fio names keeps its own, `systemd` where systemd does.
 const LIBRARY_DIRS: &[&str] = &[
     "usr/lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu/ceph",
+    "usr/lib/x86_64-linux-gnu/systemd",
     "lib/x86_64-linux-gnu",
     "usr/lib",
     "lib",
@@ -49,7 +50,15 @@ impl<'a> Userland<'a> {
         bail!("{name} is in none of the downloaded packages")
     }
 
-    fn library(&mut self, name: &str) -> Result<()> {
+    /// A program by its path, where it stays, with its libraries.
+    pub fn file(&mut self, path: &str) -> Result<()> {
+        let file = self.resolve(path);
+        let file = file.with_context(|| format!("{path} is in none of the downloaded packages"))?;
+        self.copy(&file, path, 0o755)
+    }
+
+    /// A library by name, with those that it needs; nothing if it is there already.
+    pub fn library(&mut self, name: &str) -> Result<()> {
         let target = format!("usr/lib/{name}");
         if self.tree.has(&target) {
             return Ok(());

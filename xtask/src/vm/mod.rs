@@ -8,6 +8,7 @@ mod cpio;
 mod elf;
 mod modules;
 pub mod qemu;
+mod systemd;
 pub mod tools;
 mod tree;
 mod vmlinux;

@@ -35,7 +35,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error:#}");
-            let _ = sd_notify::notify(&[NotifyState::Status(&format!("{error:#}"))]);
+            // A line is a field of the notification.
+            let status = format!("{error:#}").replace('\n', " ");
+            let _ = sd_notify::notify(&[NotifyState::Status(&status)]);
             ExitCode::FAILURE
         }
     }

@@ -105,6 +105,7 @@ impl<B: Backends> Owner<B> {
             tallies: super::tallies::Tallies::default(),
             started: now,
             last_round: None,
+            last_check: None,
             last_retry: now,
             trace: None,
             trace_patience: super::trace::SILENCE,

@@ -262,6 +262,7 @@ impl HostQueuePair {
     fn wait<D: Device>(&mut self, device: &D, opcode: Opcode) -> Result<Completion, CardError> {
         let limit = self.options.command_timeout;
         let give_up = device.clock().now() + limit;
+        let mut look = device.clock().now() + SLICE;
         loop {
             while let Some(completion) = self.take(device)? {
                 if completion.cid.get() == self.cid {
@@ -277,12 +278,8 @@ impl HostQueuePair {
                 let bar = device.bar(0)?;
                 let status = bar.read32(bar0::FW_STATUS_OFFSET.into())?;
                 let watchdogs = bar.read32(bar0::WATCHDOG_OFFSET.into())?;
-                let name = device.name().to_string();
-                if all_ones32(status) {
-                    return Err(CardError::Gone { name });
-                }
                 return Err(CardError::Silent {
-                    name,
+                    name: device.name().into(),
                     opcode,
                     limit,
                     status,
@@ -290,6 +287,15 @@ impl HostQueuePair {
                 });
             }
             self.pause(device, SLICE)?;
+            if device.clock().now() >= look {
+                // One that is gone is not waited for: taking everything down would take minutes.
+                let status = device.bar(0)?.read32(bar0::FW_STATUS_OFFSET.into())?;
+                if all_ones32(status) {
+                    let name = device.name().to_string();
+                    return Err(CardError::Gone { name });
+                }
+                look = device.clock().now() + SLICE;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Memory that the devices of a domain reach: taken from the system in pieces of 2 MiB, huge pages if there are some, and
 //! given out in parts. A piece lives in a memory file, so that it can outlive the process.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -34,6 +35,13 @@ impl Chunk {
             free,
         }
     }
+}
+
+/// Gives out nothing more of these pieces: bus address and length of each.
+pub(super) fn give_up(chunks: &RefCell<Vec<Chunk>>) -> Vec<(u64, u64)> {
+    let chunks = chunks.take();
+    let place = |chunk: &Chunk| (chunk.iova, chunk.memory.mapping.len() as u64);
+    chunks.iter().map(place).collect()
 }
 
 impl Inner {

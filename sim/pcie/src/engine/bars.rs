@@ -31,6 +31,10 @@ impl<F: Function> Engine<F> {
             left: 0,
             deadline: Instant::now() + MODEL_PATIENCE,
         };
+        if self.pulled {
+            read.data.fill(0xFF);
+            return self.answer(&read);
+        }
         let id = self.next_read;
         self.next_read += 1;
         let len = read.data.len() as u64;
@@ -63,6 +67,9 @@ impl<F: Function> Engine<F> {
 
     /// Writes a BAR. The bytes are inside.
     pub fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]) {
+        if self.pulled {
+            return;
+        }
         for (at, piece, place) in self.pieces(bar, offset, data.len() as u64) {
             let bytes = &data[(at - offset) as usize..][..piece];
             match place {

@@ -99,6 +99,7 @@ pub struct Engine<F> {
     /// Unmaps whose answer waits for accesses under way: range and answer.
     unmaps: Vec<(u64, u64, Vec<u8>)>,
     client: Option<Capabilities>,
+    pulled: bool,
     /// Messages for the client.
     pub out: Vec<Outgoing>,
     /// Bytes that the function has written to the client's memory and to other devices, and read from there.
@@ -133,6 +134,7 @@ impl<F: Function> Engine<F> {
             writes_asked: 0,
             unmaps: Vec::new(),
             client: None,
+            pulled: false,
             out: Vec::new(),
             transferred: 0,
             faults: 0,
@@ -145,6 +147,14 @@ impl<F: Function> Engine<F> {
     /// The model.
     pub fn function(&mut self) -> &mut F {
         &mut self.function
+    }
+
+    /// The function is gone for good, as one that was pulled out or has died: BARs read as ones, and it does nothing more. The
+    /// client's connection stays, since it stands for the slot.
+    pub fn pull(&mut self) {
+        self.pulled = true;
+        self.queue.clear();
+        (self.port.inbox, self.port.outbox) = Default::default();
     }
 
     /// The function's clock.
@@ -193,10 +203,11 @@ impl<F: Function> Engine<F> {
     pub fn is_idle(&self) -> bool {
         // What waits for the client's answer goes on when a message comes.
         let stalled = self.queue.is_empty() || !self.asked.is_empty();
-        self.port.inbox.is_empty()
-            && self.port.outbox.is_empty()
-            && stalled
-            && self.function.is_idle()
+        self.pulled
+            || self.port.inbox.is_empty()
+                && self.port.outbox.is_empty()
+                && stalled
+                && self.function.is_idle()
     }
 
     /// Runs the function for a while, and does what it wants.
@@ -211,8 +222,12 @@ impl<F: Function> Engine<F> {
             }
             _ => soonest,
         };
-        self.function.run(until.max(soonest), &mut self.port)?;
         self.now = until.max(soonest);
+        if self.pulled {
+            self.check_time();
+            return Ok(());
+        }
+        self.function.run(self.now, &mut self.port)?;
         self.collect();
         self.transfer();
         self.check_time();

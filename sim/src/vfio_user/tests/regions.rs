@@ -29,6 +29,17 @@ fn a_client_finds_an_nvme_controller_with_its_registers() {
 }
 
 #[test]
+fn a_function_that_was_pulled_reads_as_ones_and_takes_nothing() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.read32(register::VS.into()), 0x0001_0400);
+    pair.server.engine().pull();
+    pair.write32(register::AQA.into(), 0x001F_001F);
+    assert_eq!(pair.read(0, 0, 64), [0xFF; 64]);
+    assert_eq!(pair.read32(TABLE + 12), u32::MAX);
+    pair.quiet();
+}
+
+#[test]
 fn small_writes_at_once_and_writes_without_answer_arrive_in_order() {
     let mut pair = Pair::new();
     let aqa = |value: u32| SmallWrite {
