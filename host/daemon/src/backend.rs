@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sluice_device::{Device, Keeper};
+use sluice_device::{Device, Keeper, sort_kept};
 use sluice_vfio::{Domain, Interface, Kind, PciAddress, System};
 use sluice_vfio_user::client::{Bus, Left, Options, kept};
 
@@ -119,14 +119,14 @@ impl BuiltIn {
             keeper: Some(keeper.clone()),
             ..Self::default()
         };
-        let (vfio, others) = sluice_vfio::Kept::sort(left);
-        let (user, others) = kept::Kept::sort(others);
+        let (vfio, others) = sort_kept::<sluice_vfio::Name>(left);
+        let (user, others) = sort_kept::<kept::Name>(others);
         for (name, _) in others {
             log::warn!("a descriptor of the name {name:?} is nothing of this version's; dropped");
             keeper.forget(&name);
         }
         if !vfio.is_empty() {
-            let names: Vec<_> = vfio.0.iter().map(|(name, _)| name.to_string()).collect();
+            let names: Vec<_> = vfio.iter().map(|(name, _)| name.to_string()).collect();
             match Domain::adopt(System::default(), vfio, backends.vfio_keeper()) {
                 Ok(domain) => backends.vfio = Some(domain),
                 Err(error) => {
@@ -136,7 +136,7 @@ impl BuiltIn {
             }
         }
         if !user.is_empty() {
-            let names: Vec<_> = user.0.iter().map(|(name, _)| name.to_string()).collect();
+            let names: Vec<_> = user.iter().map(|(name, _)| name.to_string()).collect();
             match Bus::adopt(user, keeper.clone(), &Options::default()) {
                 Ok((bus, left)) => (backends.bus, backends.left) = (Some(bus), left),
                 Err(error) => {

@@ -18,7 +18,7 @@ pub use bar::{Bar, BarError, all_ones32, all_ones64};
 pub use clock::{Clock, SystemClock};
 pub use dma::{Dma, DmaBuffer, DmaError};
 pub use irq::{Irq, IrqError};
-pub use keep::Keeper;
+pub use keep::{Keeper, Kept, KeptBar, NoName, sort_kept};
 pub use trouble::Trouble;
 
 /// A PCIe function, open and with bus mastering on.

@@ -6,7 +6,7 @@
 //! - [`memory`]: files that are mapped and shared with the other side; the only `unsafe` code;
 //! - [`client`]: a device behind a socket, as the host driver sees it (`sluice-device`).
 //!
-//! The server is in `sluice-sim`. Source: the vfio-user protocol specification 0.0 as kept by libvfio-user and QEMU
+//! The server is `sluice-pcie`. Source: the vfio-user protocol specification 0.0 as kept by libvfio-user and QEMU
 //! (`docs/interop/vfio-user.rst`), and `linux/vfio.h` for the structures it borrows. Not here: twin sockets, migration,
 //! dirty page logging, ioeventfds.
 

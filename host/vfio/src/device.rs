@@ -8,11 +8,13 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{pread, pwrite};
 use sluice_device::pcie::Link;
-use sluice_device::{Bar, BarError, Clock, Dma, Irq, IrqError, SystemClock, Trouble, all_ones32};
+use sluice_device::{
+    Bar, BarError, Clock, Dma, Irq, IrqError, KeptBar, SystemClock, Trouble, all_ones32,
+};
 
 use crate::config::{Identity, SIZE};
 use crate::domain::Domain;
-use crate::keep::{MappedBar, Name};
+use crate::keep::Name;
 use crate::map::Mapping;
 use crate::sys::{self, IrqIndex, Region};
 use crate::{PciAddress, VfioError};
@@ -35,7 +37,7 @@ pub struct Device {
     /// The kernel wants the device back; and it had an error. One of each, if it has such an interrupt.
     watch: [Option<OwnedFd>; 2],
     clock: SystemClock,
-    mapped: Vec<MappedBar>,
+    mapped: Vec<KeptBar>,
     domain: Domain,
     // The last to go: closing it resets the function.
     fd: OwnedFd,
@@ -70,12 +72,12 @@ impl Device {
         };
         let mut device = Self::new(domain, address, fd)?;
         for mapped in &bars {
-            let bar = device.bars.iter_mut().find(|b| b.index == mapped.bar);
+            let bar = device.bars.iter_mut().find(|b| b.index == mapped.index);
             let bar = bar.filter(|b| b.region.size == mapped.len);
             let bar = bar.ok_or_else(|| VfioError::Adopt {
-                reason: format!("BAR{} of {address} is another", mapped.bar),
+                reason: format!("BAR{} of {address} is another", mapped.index),
             })?;
-            bar.bus = mapped.iova;
+            bar.bus = mapped.base;
         }
         device.mapped = bars;
         Ok(device)
@@ -201,10 +203,10 @@ impl Device {
         let iova = self.domain.map_bar(self.fd.as_fd(), index, len, &bar.areas);
         let iova = iova.map_err(|e| refuse(e.to_string()))?;
         bar.bus = iova;
-        self.mapped.push(MappedBar {
-            bar: index,
+        self.mapped.push(KeptBar {
+            index,
             len,
-            iova,
+            base: iova,
         });
         Ok(())
     }
@@ -221,7 +223,7 @@ impl Drop for Device {
     fn drop(&mut self) {
         self.domain.forget(&self.kept_name());
         for bar in &self.mapped {
-            self.domain.unmap(bar.iova, bar.len);
+            self.domain.unmap(bar.base, bar.len);
         }
     }
 }

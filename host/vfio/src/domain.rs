@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use sluice_device::Keeper;
+use sluice_device::{Keeper, Kept};
 
-use crate::keep::{Kept, Name};
+use crate::keep::Name;
 use crate::map::Mapping;
 use crate::ranges::Ranges;
 use crate::sysfs::{Found, System};
@@ -130,12 +130,12 @@ impl Domain {
     /// [`VfioError::Adopt`] if the descriptors do not make a whole.
     pub fn adopt(
         system: System,
-        kept: Kept,
+        kept: Kept<Name>,
         keeper: Option<Rc<dyn Keeper>>,
     ) -> Result<Self, VfioError> {
         let broken = |reason: String| VfioError::Adopt { reason };
         let (mut kind, mut groups, mut devices, mut memory) = (None, vec![], vec![], vec![]);
-        for (name, fd) in kept.0 {
+        for (name, fd) in kept {
             match name {
                 Name::Container | Name::Iommufd { .. } if kind.is_some() => {
                     return Err(broken("two address spaces".into()));
@@ -180,7 +180,7 @@ impl Domain {
         for (name, _) in domain.0.left.borrow().iter() {
             if let Name::Device { bars, .. } = name {
                 for bar in bars {
-                    take(bar.iova, bar.len)?;
+                    take(bar.base, bar.len)?;
                 }
             }
         }
@@ -208,7 +208,7 @@ impl Domain {
             if let (Some(keeper), Name::Device { bars, .. }) = (&self.0.keeper, &name) {
                 keeper.forget(&name.to_string());
                 for bar in bars {
-                    self.0.unmap(bar.iova, bar.len);
+                    self.0.unmap(bar.base, bar.len);
                 }
             }
             drop(fd);
@@ -475,7 +475,7 @@ mod tests {
             ),
         ] {
             let system = System::default();
-            let error = Domain::adopt(system, Kept(kept), None)
+            let error = Domain::adopt(system, kept, None)
                 .expect_err("no whole")
                 .to_string();
             assert!(

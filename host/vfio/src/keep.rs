@@ -6,20 +6,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
-use sluice_device::Keeper;
+use sluice_device::{Keeper, KeptBar, NoName};
 
 use crate::PciAddress;
-
-/// A device's BAR on the bus.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MappedBar {
-    /// BAR.
-    pub bar: u8,
-    /// Bytes.
-    pub len: u64,
-    /// Bus address.
-    pub iova: u64,
-}
 
 /// What a descriptor is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,7 +30,7 @@ pub enum Name {
         /// Its address.
         address: PciAddress,
         /// What of it other devices reach.
-        bars: Vec<MappedBar>,
+        bars: Vec<KeptBar>,
     },
     /// Memory that devices reach.
     Memory {
@@ -62,21 +51,17 @@ impl fmt::Display for Name {
             Self::Memory { iova, len } => write!(f, "memory-{iova:x}-{len:x}"),
             Self::Device { address, bars } => {
                 write!(f, "device-{}", address.to_string().replace(':', "_"))?;
-                bars.iter()
-                    .try_for_each(|b| write!(f, "-{:x}.{:x}.{:x}", b.bar, b.len, b.iova))
+                bars.iter().try_for_each(|bar| write!(f, "-{bar}"))
             }
         }
     }
 }
 
 impl FromStr for Name {
-    type Err = io::Error;
+    type Err = NoName;
 
-    fn from_str(text: &str) -> io::Result<Self> {
-        parse(text).ok_or_else(|| {
-            let text = format!("{text:?} is no name of a descriptor of this version");
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })
+    fn from_str(text: &str) -> Result<Self, NoName> {
+        parse(text).ok_or_else(|| NoName(text.into()))
     }
 }
 
@@ -98,7 +83,7 @@ fn parse(text: &str) -> Option<Name> {
         },
         "device" => {
             let address = parts.next()?.replace('_', ":").parse().ok()?;
-            let bars: Option<Vec<_>> = parts.by_ref().map(|part| mapped_bar(part, hex)).collect();
+            let bars: Option<Vec<_>> = parts.by_ref().map(|part| part.parse().ok()).collect();
             Name::Device {
                 address,
                 bars: bars?,
@@ -107,42 +92,6 @@ fn parse(text: &str) -> Option<Name> {
         _ => return None,
     };
     parts.next().is_none().then_some(name)
-}
-
-fn mapped_bar(part: &str, hex: impl Fn(&str) -> Option<u64>) -> Option<MappedBar> {
-    let mut fields = part.split('.').map(hex);
-    let mut next = || fields.next().flatten();
-    let bar = MappedBar {
-        bar: u8::try_from(next()?).ok().filter(|b| *b < 6)?,
-        len: next()?,
-        iova: next()?,
-    };
-    fields.next().is_none().then_some(bar)
-}
-
-/// Descriptors of an earlier process.
-#[derive(Debug, Default)]
-pub struct Kept(pub Vec<(Name, OwnedFd)>);
-
-impl Kept {
-    /// From names and descriptors; what is not ours is given back.
-    #[must_use]
-    pub fn sort(all: Vec<(String, OwnedFd)>) -> (Self, Vec<(String, OwnedFd)>) {
-        let (mut ours, mut others) = (Vec::new(), Vec::new());
-        for (text, fd) in all {
-            match text.parse() {
-                Ok(name) => ours.push((name, fd)),
-                Err(_) => others.push((text, fd)),
-            }
-        }
-        (Self(ours), others)
-    }
-
-    /// There are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// systemd's descriptor store (`FileDescriptorStoreMax=` in the unit; 64 is plenty).
@@ -183,13 +132,14 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+    use sluice_device::sort_kept;
 
     fn names() -> Vec<Name> {
         let address = "0000:01:00.0".parse().expect("an address");
-        let bar = |bar, iova| MappedBar {
-            bar,
+        let bar = |index, base| KeptBar {
+            index,
             len: 16 << 20,
-            iova,
+            base,
         };
         vec![
             Name::Container,
@@ -236,8 +186,8 @@ mod tests {
             "device-0000_01_00.0-0.0",
             "",
         ];
-        let (ours, others) = Kept::sort(texts.iter().map(|t| ((*t).into(), fd())).collect());
-        let names: Vec<_> = ours.0.iter().map(|(name, _)| name.clone()).collect();
+        let (ours, others) = sort_kept::<Name>(texts.iter().map(|t| ((*t).into(), fd())).collect());
+        let names: Vec<_> = ours.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(names, [Name::Container, Name::Group { number: 1 }]);
         let left: Vec<_> = others.iter().map(|(text, _)| text.as_str()).collect();
         assert_eq!(left, texts[2..]);

@@ -4,7 +4,7 @@
 //! - [`Domain`]: one IOMMU address space for the card and the SSDs, so that they reach each other (peer to peer) and the
 //!   memory that is taken from it; through a container and groups, or an iommufd and character devices;
 //! - [`Device`]: a function: BARs, configuration space, MSI-X, reset, what the kernel says of it;
-//! - [`Kept`], [`SystemdStore`]: descriptors that outlive the process, so that a later one takes devices over as they run;
+//! - [`SystemdStore`]: descriptors that outlive the process, so that a later one takes devices over as they run;
 //! - [`Identity`]: configuration space decoded.
 //!
 //! `unsafe` is in two leaves: `sys` (system calls) and `map` (mapped memory). For x86-64; elsewhere the order of stores to
@@ -28,5 +28,5 @@ pub use config::{Identity, Link};
 pub use device::Device;
 pub use domain::{Domain, Interface};
 pub use error::VfioError;
-pub use keep::{Kept, MappedBar, Name, SystemdStore};
+pub use keep::{Name, SystemdStore};
 pub use sysfs::{Found, Kind, System};

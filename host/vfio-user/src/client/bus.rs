@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluice_device::{Dma, DmaBuffer, DmaError, Keeper};
+use sluice_device::{Dma, DmaBuffer, DmaError, Keeper, KeptBar};
 use zerocopy::IntoBytes;
 
 use super::RequestError;
 use super::connection::{Connection, Incoming};
-use super::kept::{KeptBar, Name};
+use super::kept::Name;
 use super::shared::{SharedBar, pieces};
 use crate::frame::{Message, take};
 use crate::memory::SharedFile;

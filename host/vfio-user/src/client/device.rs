@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use sluice_device::pcie::Link;
-use sluice_device::{Bar, BarError, Clock, Device, Dma, Irq, IrqError, SystemClock};
+use sluice_device::{Bar, BarError, Clock, Device, Dma, Irq, IrqError, KeptBar, SystemClock};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::bus::{BarPlace, Bus, Member, read_bar, read_region, write_bar};
 use super::connection::{Connection, Incoming, MAX_INCOMING, wait};
 use super::journal::Journal;
-use super::kept::{KeptBar, Name};
+use super::kept::Name;
 use super::shared::SharedBar;
 use super::{OpenError, Options, RequestError};
 use crate::frame::take;

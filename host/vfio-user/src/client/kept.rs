@@ -2,21 +2,10 @@
 //! name says all there is to know of it, as with VFIO.
 
 use std::fmt;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Where a BAR lies on the bus.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeptBar {
-    /// BAR.
-    pub index: u8,
-    /// Bytes.
-    pub len: u64,
-    /// Bus address.
-    pub base: u64,
-}
+use sluice_device::{KeptBar, NoName};
 
 /// Which device: its socket's path, as a number, and where its first BAR lies, so that one opened again is another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,21 +79,17 @@ impl fmt::Display for Name {
                 bars,
             } => {
                 write!(f, "user.device-{id}-{data:x}-{fds:x}")?;
-                bars.iter()
-                    .try_for_each(|b| write!(f, "-{:x}.{:x}.{:x}", b.index, b.len, b.base))
+                bars.iter().try_for_each(|bar| write!(f, "-{bar}"))
             }
         }
     }
 }
 
 impl FromStr for Name {
-    type Err = io::Error;
+    type Err = NoName;
 
-    fn from_str(text: &str) -> io::Result<Self> {
-        parse(text).ok_or_else(|| {
-            let text = format!("{text:?} is no name of a descriptor of this version");
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })
+    fn from_str(text: &str) -> Result<Self, NoName> {
+        parse(text).ok_or_else(|| NoName(text.into()))
     }
 }
 
@@ -125,7 +110,7 @@ fn parse(text: &str) -> Option<Name> {
         },
         "device" => {
             let (data, fds) = (hex()?.try_into().ok()?, hex()?.try_into().ok()?);
-            let bars: Option<Vec<_>> = parts.by_ref().map(bar).collect();
+            let bars: Option<Vec<_>> = parts.by_ref().map(|part| part.parse().ok()).collect();
             Name::Device {
                 id,
                 data,
@@ -136,42 +121,6 @@ fn parse(text: &str) -> Option<Name> {
         _ => return None,
     };
     parts.next().is_none().then_some(name)
-}
-
-fn bar(part: &str) -> Option<KeptBar> {
-    let mut fields = part.split('.').map(|f| u64::from_str_radix(f, 16).ok());
-    let mut next = || fields.next().flatten();
-    let bar = KeptBar {
-        index: u8::try_from(next()?).ok().filter(|b| *b < 6)?,
-        len: next()?,
-        base: next()?,
-    };
-    fields.next().is_none().then_some(bar)
-}
-
-/// Descriptors of an earlier process.
-#[derive(Debug, Default)]
-pub struct Kept(pub Vec<(Name, OwnedFd)>);
-
-impl Kept {
-    /// From names and descriptors; what is not ours is given back.
-    #[must_use]
-    pub fn sort(all: Vec<(String, OwnedFd)>) -> (Self, Vec<(String, OwnedFd)>) {
-        let (mut ours, mut others) = (Vec::new(), Vec::new());
-        for (text, fd) in all {
-            match text.parse() {
-                Ok(name) => ours.push((name, fd)),
-                Err(_) => others.push((text, fd)),
-            }
-        }
-        (Self(ours), others)
-    }
-
-    /// There are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use super::super::kept::{KeptBar, Name};
+use sluice_device::KeptBar;
+
+use super::super::kept::Name;
 use super::{Bus, SharedKeeper};
 use crate::memory::SharedFile;
 use crate::version::PAGE;

@@ -6,10 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use sluice_device::{Kept, KeptBar};
+
 use super::super::bus::Bus;
 use super::super::connection::Connection;
 use super::super::journal::Journal;
-use super::super::kept::{DeviceId, Kept, KeptBar, Name, path_number};
+use super::super::kept::{DeviceId, Name, path_number};
 use super::super::{OpenError, Options, SharedKeeper};
 use super::{COMMAND, MEMORY_AND_MASTER, UserBar, VfioUserDevice, stem};
 use crate::memory::SharedFile;
@@ -73,13 +75,13 @@ impl Bus {
     /// # Errors
     /// [`OpenError::Io`].
     pub fn adopt(
-        kept: Kept,
+        kept: Kept<Name>,
         keeper: SharedKeeper,
         options: &Options,
     ) -> Result<(Self, Vec<Left>), OpenError> {
         let bus = Self::kept_by(keeper);
         let (mut sockets, mut journals) = (Vec::new(), Vec::new());
-        for (name, fd) in kept.0 {
+        for (name, fd) in kept {
             match name {
                 Name::Memory { base, len } => match SharedFile::adopt(fd) {
                     Ok(file) if file.is_mapped() && file.len() == len => {

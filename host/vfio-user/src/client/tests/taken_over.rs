@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sluice_device::{Device, Dma, DmaError, Keeper};
+use sluice_device::{Device, Dma, DmaError, Keeper, KeptBar};
 use zerocopy::IntoBytes;
 
 use super::{BAR0, BAR2, Right, options};
 use crate::client::journal::Journal;
-use crate::client::kept::{DeviceId, Kept, KeptBar, Name};
+use crate::client::kept::{DeviceId, Name};
 use crate::client::{Bus, Left, OpenError};
 use crate::frame::{Message, Receiver, Sender};
 use crate::memory::SharedFile;
@@ -123,7 +123,7 @@ impl Before {
     }
 
     fn adopt(self, notes: &Arc<Notes>) -> (Bus, Vec<Left>) {
-        let bus = Bus::adopt(Kept(self.kept), notes.clone(), &options());
+        let bus = Bus::adopt(self.kept, notes.clone(), &options());
         bus.unwrap_or_else(|e| panic!("{e}"))
     }
 }
