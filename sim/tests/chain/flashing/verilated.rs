@@ -142,7 +142,7 @@ fn an_update_under_load_loses_no_acknowledged_write() {
     let verilated = UnderLoad {
         setup,
         new: real(2),
-        least: 50,
+        least: 500,
     };
     under_load::update(&verilated, Transport::Tcp);
     println!("{:.0} s of simulation", began.elapsed().as_secs_f64());
