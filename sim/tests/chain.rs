@@ -9,7 +9,8 @@
 //! | `chain/changes.rs` | subsystems, hosts, listeners, namespaces and SSDs that come and go while hosts use others |
 //! | `chain/lossy.rs` | a link that loses, reorders, doubles and damages frames; one seed, one history |
 //! | `chain/ssds.rs` | SSDs that fail, fall silent or vanish |
-//! | `chain/flashing.rs` | firmware replaced under load, refused packages, power cuts |
+//! | `chain/flashing.rs` | firmware replaced, refused packages, power cuts at every program and erase |
+//! | `chain/flashing/` | the update under load; the Verilated card's start from flash, what it refuses, sampled power cuts |
 //! | `chain/hostile.rs` | hosts and strangers that do everything wrong |
 //! | `chain/stats.rs` | what the card counts for namespaces and connections is what hosts did |
 //! | `chain/limits.rs` | full queues and tables, nothing lost for good |

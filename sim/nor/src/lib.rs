@@ -124,6 +124,13 @@ impl Nor {
         self
     }
 
+    /// The same chip with another fate: what power cuts do from now on follows `seed`.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.rng = ChaCha8Rng::seed_from_u64(seed);
+        self
+    }
+
     /// Bytes.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -54,6 +54,20 @@ fn a_cut_program_touches_only_the_bits_it_was_to_clear() {
 }
 
 #[test]
+fn clones_of_a_chip_have_the_same_fate_unless_they_are_seeded_anew() {
+    let mut nor = Nor::new(SECTOR, Timing::TYPICAL, 1);
+    nor.program_at(0, &[0; PAGE]);
+    let left = |mut nor: Nor| {
+        nor.cut_power();
+        nor.cells()[..PAGE].to_vec()
+    };
+    assert_eq!(left(nor.clone()), left(nor.clone()));
+    let fates: std::collections::BTreeSet<_> =
+        (0..20).map(|seed| left(nor.clone().seeded(seed))).collect();
+    assert!(fates.len() > 10, "{} fates of 20 seeds", fates.len());
+}
+
+#[test]
 fn cuts_leave_unstable_bits_until_the_sector_is_erased_again() {
     let mut unstable = 0;
     for seed in 0..100 {

@@ -14,7 +14,7 @@ use sluice_driver::card::{Card, CardError, CardOptions, Firmware};
 use sluice_nor::{FuseBank, Nor, Timing};
 use sluice_regs::MAP_VERSION;
 use sluice_sim::card::functional::FunctionalCard;
-use sluice_sim::initiator::{Transport, Workload, WorkloadConfig};
+use sluice_sim::initiator::{Transport, Workload};
 use sluice_sim::link::LinkConfig;
 use sluice_sim::scenario::server::Setup;
 use sluice_sim::ssd::Latency;
@@ -22,7 +22,15 @@ use sluice_sim::world::{World, WorldHandle, card_device};
 use sluice_wire::mgmt::{Opcode, Status, refusals};
 use zerocopy::IntoBytes;
 
-use crate::common::{Bench, MS, On, mix, named, to_demo};
+use crate::common::{Bench, On, mix, to_demo};
+
+#[cfg(feature = "rtl")]
+#[path = "flashing/verilated.rs"]
+mod on_the_verilated_card;
+#[path = "flashing/under_load.rs"]
+mod under_load;
+
+use under_load::UnderLoad;
 
 crate::over_both_transports! { an_update_under_load_loses_no_acknowledged_write }
 
@@ -76,6 +84,15 @@ fn setup() -> Setup {
     setup
 }
 
+fn an_update_under_load_loses_no_acknowledged_write(over: Transport) {
+    let functional = UnderLoad {
+        setup: setup(),
+        new: package(2),
+        least: 1000,
+    };
+    under_load::update(&functional, over);
+}
+
 fn version(card: &mut Card<Box<dyn Device>>, slot: Slot) -> Result<u16, u32> {
     let state = card.flash_state().expect("the card answers");
     state.slot(slot).map(|slot| slot.version.0)
@@ -92,151 +109,6 @@ fn refused(outcome: Result<(), CardError>) -> (Opcode, Status, u32) {
         }) => (opcode, status, result),
         other => panic!("refused by the card, not {other:?}"),
     }
-}
-
-/// Downloads, verifies and activates while two hosts write and read; the card is started anew, hosts reconnect, and what they
-/// were told was written is there.
-fn an_update_under_load_loses_no_acknowledged_write(over: Transport) {
-    let mut bench = Bench::with(
-        &named("update-under-load", over),
-        &setup(),
-        &LinkConfig::default(),
-    );
-    let hosts = [bench.host(1), bench.host(2)];
-    let connect = |n: u8| to_demo(n).over(over);
-    let mut before = Vec::new();
-    for (n, host) in (1u8..).zip(hosts) {
-        let (controller, namespaces) = bench.connect_with(host, &connect(n));
-        let load = WorkloadConfig {
-            read_percent: 30,
-            seed: n.into(),
-            ends_when_lost: true,
-            ..mix(
-                &controller,
-                &namespaces[usize::from(n) - 1],
-                4096,
-                2,
-                u64::MAX,
-            )
-        };
-        bench.at(host).attach(Workload::new(load));
-        before.push(0);
-    }
-    bench.run(10 * MS);
-
-    let done =
-        |bench: &mut Bench| hosts.map(|h| bench.at(h).workload().expect("a load").stats().ios());
-    let (at_start, start) = (done(&mut bench), bench.lab.now());
-    let mut pieces = 0;
-    bench.beside(|server| {
-        let card = server.rig.card();
-        card.flash(&package(2), &mut |progress| {
-            pieces += u32::from(matches!(progress, Progress::Written { .. }));
-        })
-        .expect("a good package");
-        card.activate().expect("it was verified");
-    });
-    let (at_end, end) = (done(&mut bench), bench.lab.now());
-    let flashing = end - start;
-    for (host, (from, to)) in at_start.into_iter().zip(at_end).enumerate() {
-        println!(
-            "{over}: host {}: {} commands in {:.1} ms while {pieces} pieces were flashed",
-            host + 1,
-            to - from,
-            flashing as f64 / MS as f64
-        );
-        assert!(to - from > 1000, "the load went on: {from} to {to}");
-    }
-    let errors =
-        |bench: &mut Bench| hosts.map(|h| bench.at(h).workload().expect("a load").stats().failed);
-    assert_eq!(
-        errors(&mut bench),
-        [0, 0],
-        "nothing failed before the new start"
-    );
-
-    // The controlled reset: connections end, and the loads with them.
-    bench = bench.restart_from_flash();
-    bench.run(MS);
-    let mut acknowledged = Vec::new();
-    let mut lost_at = u64::MAX;
-    for host in hosts {
-        bench.at(host).end_workload();
-        bench.until("what was under way has failed", 60_000 * MS, |b| {
-            b.at(host).workload().is_some_and(Workload::is_done)
-        });
-        let load = bench.at(host).detach().expect("a load");
-        lost_at = lost_at.min(load.stats().finished);
-        let known: Vec<_> = load.contents().collect();
-        assert!(!known.is_empty());
-        acknowledged.push((known, load.config().clone(), load.stats().writes));
-    }
-    // As a host does it by itself: again and again until it is let in.
-    let mut back = Vec::new();
-    for ((n, host), (known, load, _)) in (1u8..).zip(hosts).zip(&acknowledged) {
-        let mut tries = 1;
-        let controller = loop {
-            match bench.on(host, |b| b.connect(&connect(n))) {
-                Ok(controller) => break controller,
-                Err(error) => {
-                    assert!(tries < 100, "host {n} is not let in: {error}");
-                    tries += 1;
-                    bench.run(10 * MS);
-                }
-            }
-        };
-        let ns = bench
-            .on(host, |b| b.namespace(controller.admin, load.nsid))
-            .expect("its namespace");
-        let (lba, generation) = known[0];
-        bench
-            .on(host, |b| {
-                b.verify_pattern(controller.io[0], &ns, lba, load.io_blocks, generation)
-            })
-            .unwrap_or_else(|e| panic!("host {n}: {e}"));
-        // The boot program of the functional card takes no card time: reading and checking a slot comes on top.
-        let gap = bench.lab.now() - lost_at;
-        println!(
-            "{over}: host {n}: {:.2} ms of card time from the loss of its connection to its next data ({tries} tries to connect)",
-            gap as f64 / MS as f64
-        );
-        back.push((controller, ns));
-    }
-    for (((controller, ns), (known, load, writes)), host) in
-        back.into_iter().zip(acknowledged).zip(hosts)
-    {
-        let io = controller.io[0];
-        for (lba, generation) in &known {
-            bench
-                .on(host, |b| {
-                    b.verify_pattern(io, &ns, *lba, load.io_blocks, *generation)
-                })
-                .unwrap_or_else(|e| panic!("host {host}: acknowledged and lost at {lba}: {e}"));
-        }
-        println!(
-            "{over}: {} places of {writes} acknowledged writes verified",
-            known.len()
-        );
-        bench
-            .on(host, |b| b.disconnect(&controller))
-            .expect("disconnect");
-    }
-    let state = bench
-        .server
-        .rig
-        .card()
-        .flash_state()
-        .expect("the card answers");
-    assert_eq!(
-        (state.running(), state.is_on_trial()),
-        (Some(Slot::B), true)
-    );
-    let card = bench.server.rig.card();
-    assert!(card.health().expect("every core answers").is_good());
-    card.confirm().expect("it is well");
-    let state = card.flash_state().expect("the card answers");
-    assert_eq!((state.active(), state.trial()), (Some(Slot::B), None));
-    bench.drop_capture("it has the connections that the new start cut off");
 }
 
 /// Packages and requests that are refused while a host works: no command fails, and the card starts what it started before.
@@ -407,6 +279,37 @@ fn whole_update(world: &WorldHandle) -> Result<(), CardError> {
     boot(world)?.confirm()
 }
 
+/// As large as the firmware is; the time is the chip's but for the little that the card and the mailbox add.
+#[test]
+fn a_download_erases_each_sector_and_programs_each_page_once() {
+    let image: Vec<u8> = (0..160_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let large = Contents {
+        control: &image[..106_000],
+        data: &image,
+        ..contents(2)
+    };
+    let new = pack::package(&large, &root()).expect("within bounds");
+    let (chip, fuses) = storage(Timing::TYPICAL, 1);
+    let world = alone(chip, fuses);
+    let mut card = boot(&world).expect("version 1");
+    let before = world.borrow().now();
+    card.flash(&new, &mut |_| ()).expect("a good package");
+    println!(
+        "{} for {} bytes, written and verified",
+        under_load::ms(world.borrow().now() - before),
+        new.len()
+    );
+    assert_eq!(version(&mut card, Slot::B), Ok(2));
+    let operations = {
+        let mut world = world.borrow_mut();
+        let card = world.card().functional_mut().expect("a functional card");
+        assert_eq!(card.chip().lost_bits(), 0);
+        card.chip().operations()
+    };
+    let all = new.len().div_ceil(sluice_nor::SECTOR) + new.len().div_ceil(sluice_nor::PAGE);
+    assert_eq!(operations, all as u64);
+}
+
 #[test]
 fn the_power_may_fail_at_every_program_and_erase_of_an_update() {
     let operations = |world: &WorldHandle| {
@@ -510,151 +413,5 @@ fn a_card_that_serves_nobody_is_updated_in_one_go_and_a_blank_one_too() {
         }
         let state = card.flash_state().expect("the card answers");
         assert_eq!((state.active(), state.running()), (Some(slot), Some(slot)));
-    }
-}
-
-#[cfg(feature = "rtl")]
-mod on_the_verilated_card {
-    //! The same boot program and firmware as RV32 code, over the RTL's flash controller and the chip's pins.
-
-    use sluice_driver::card::flash::Progress;
-    use sluice_regs::bar0_regs::{self as bar0, BootStatus};
-    use sluice_sim::card::rtl::{RtlCard, SharedChip, board};
-    use sluice_sim::scenario::firmware;
-
-    use super::*;
-
-    /// Erases and programs as fast as the boot program's own work: what matters here is their order.
-    const FAST: Timing = Timing {
-        program: 20_000,
-        sector_erase: 100_000,
-    };
-
-    fn folder() -> std::path::PathBuf {
-        let folder = std::env::var_os("SLUICE_FIRMWARE");
-        folder
-            .expect("SLUICE_FIRMWARE names the folder with the firmware's ELF files")
-            .into()
-    }
-
-    /// A package with what the cores really run.
-    fn real(version: u16) -> Vec<u8> {
-        let images = firmware::Images::read(&folder()).expect("the firmware");
-        let (control, data) = images.bytes();
-        let contents = Contents {
-            control,
-            data,
-            ..contents(version)
-        };
-        pack::package(&contents, &root()).expect("within bounds")
-    }
-
-    fn fuses() -> FuseBank {
-        FuseBank::new(boards::SIMULATED, MAP_VERSION, root().public())
-    }
-
-    fn chip(package: &[u8], seed: u64) -> Nor {
-        let whole = pack::whole_flash(package, &[], None);
-        Nor::new(FLASH_SIZE as usize, FAST, seed).with_content(&whole)
-    }
-
-    /// The card starts from slot A and takes a new package; the power of the chip fails in the middle of another download,
-    /// which the firmware survives. Half of the time is the start: the boot program hashes 690 KB.
-    #[test]
-    #[ignore = "minutes: run by `cargo xtask test --long`"]
-    fn it_starts_from_its_flash_and_is_flashed() {
-        let shared = SharedChip::new(chip(&real(1), 1));
-        let rom = firmware::rom(&folder()).expect("the boot program");
-        let card = RtlCard::on(board(&shared, &fuses(), rom), 1, 1).expect("a card");
-        let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(card))));
-        let mut card = boot(&world).expect("slot A");
-        println!(
-            "started after {:.1} ms of card time",
-            world.borrow().now() as f64 / MS as f64
-        );
-        let state = card.flash_state().expect("the card answers");
-        assert_eq!(
-            (state.running(), state.is_on_trial()),
-            (Some(Slot::A), false)
-        );
-        assert_eq!(version(&mut card, Slot::A), Ok(1));
-        let mut pieces = 0;
-        card.flash(&package(2), &mut |p| {
-            pieces += u32::from(matches!(p, Progress::Written { .. }))
-        })
-        .expect("a good package");
-        assert!(pieces >= 3);
-        card.activate().expect("verified");
-        assert_eq!(version(&mut card, Slot::B), Ok(2));
-        card.roll_back().expect("it was not started");
-        // Cut in the middle of the next download.
-        shared.get().nor.cut_after(9);
-        let failed = refused(card.flash(&package(3), &mut |_| ()));
-        assert_eq!(failed.1, Status::FlashFailed, "{failed:?}");
-        assert_eq!(shared.get().nor.lost_bits(), 0);
-    }
-
-    /// What the boot program reports when it is asked to start the card.
-    fn report(world: &WorldHandle) -> BootStatus {
-        let device = card_device(world);
-        let bar = device.bar(0).expect("BAR0");
-        bar.write32(bar0::CTRL_OFFSET.into(), 0)
-            .expect("a register");
-        bar.write32(bar0::CTRL_OFFSET.into(), 2)
-            .expect("a register");
-        bar.write32(bar0::CTRL_OFFSET.into(), 4)
-            .expect("a register");
-        for _ in 0..10_000 {
-            device.clock().sleep(std::time::Duration::from_micros(100));
-            if bar.read32(bar0::CTRL_OFFSET.into()).expect("a register") & 4 == 0 {
-                let status = bar.read32(bar0::BOOT_STATUS_OFFSET.into());
-                return BootStatus(status.expect("a register"));
-            }
-        }
-        panic!("the boot program does not end");
-    }
-
-    /// The packages' images do nothing.
-    #[test]
-    fn a_trial_whose_start_the_power_cuts_off_leaves_a_good_slot() {
-        // A card on which version 2 is to be tried.
-        let prepared = |seed: u64| {
-            let mut nor = chip(&package(1), seed);
-            nor = Nor::new(FLASH_SIZE as usize, Timing::INSTANT, seed).with_content(nor.cells());
-            let mut fuses = fuses();
-            let mut updater =
-                sluice_boot::update::Updater::open(&mut nor, Some(Slot::A)).expect("readable");
-            let new = package(2);
-            let header = *sluice_boot::Header::of(new.first_chunk().expect("a header"));
-            let mut ask = |request: sluice_boot::update::Request, mut piece: &[u8]| {
-                updater
-                    .run(&request, &mut nor, &mut fuses, &mut piece)
-                    .unwrap_or_else(|e| panic!("{request:?}: {e:?}"));
-            };
-            use sluice_boot::update::Request;
-            ask(Request::Begin(header), &[]);
-            let mut offset = 256;
-            for piece in new[256..].chunks(256) {
-                let len = piece.len() as u32;
-                ask(Request::Write { offset, len }, piece);
-                offset += len;
-            }
-            ask(Request::Verify, &[]);
-            ask(Request::Activate, &[]);
-            Nor::new(FLASH_SIZE as usize, FAST, seed).with_content(nor.cells())
-        };
-        // A start on trial is three operations: the old record made firm, the other sector erased, the new record.
-        for cut in 0..4 {
-            let shared = SharedChip::new(prepared(cut));
-            let rom = firmware::rom(&folder()).expect("the boot program");
-            let card = RtlCard::on(board(&shared, &fuses(), rom), 1, 1).expect("a card");
-            let world: WorldHandle = Rc::new(RefCell::new(World::new(Box::new(card))));
-            shared.get().nor.cut_after(cut);
-            let cut_off = report(&world);
-            shared.get().nor.power_on();
-            let status = report(&world);
-            println!("cut {cut}: {cut_off:?}, then {status:?}");
-            assert!(matches!(status.source(), 1 | 2), "cut {cut}: {status:?}");
-        }
     }
 }
