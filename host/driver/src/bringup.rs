@@ -23,6 +23,10 @@ use crate::nvme::{Ssd, SsdError, SsdInfo, SsdOptions};
 pub use adopt::Adopted;
 pub use change::{ChangeError, Kind};
 
+/// So long commands of hosts that have been sent away may take before an SSD's queues are deleted under them. That may be done at any
+/// time (NVMe Base 2.1, section 5.2.4), but not every SSD does well what is done seldom.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// Why the whole could not be brought up or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum BringupError {
@@ -266,6 +270,7 @@ impl<D: Device> Rig<D> {
         for number in self.subsystems.iter().rev() {
             note(&mut first, self.card.remove_subsystem(*number));
         }
+        note(&mut first, self.card.wait_for_hosts(LAST_ANSWERS));
         let mut devices = Vec::new();
         for unit in std::mem::take(&mut self.ssds).into_iter().rev() {
             let Slot::Serving(mut ssd) = unit.slot else {

@@ -64,8 +64,17 @@ fn end(bench: &mut Bench, to: &mut Vec<Traced>) -> TraceState {
     state
 }
 
+/// Bytes and depth of loads.
+type Loads = [(usize, usize); 2];
+
+/// Bursts of hundreds of kilobytes.
+const HEAVY: Loads = [(4096, 8), (65_536, 8)];
+/// No more data under way, both hosts together, than the trace's buffers hold: at 100 Gb/s whole frames come in three times as fast as
+/// they go to the host.
+const LIGHT: Loads = [(4096, 2), (8192, 2)];
+
 /// Connects over both transports and does commands of several kinds; `between` is called now and then.
-fn traffic(bench: &mut Bench, on: &On, mut between: impl FnMut(&mut Bench)) {
+fn traffic(bench: &mut Bench, on: &On, loads: Loads, mut between: impl FnMut(&mut Bench)) {
     let (tcp, rdma) = (bench.host(1), bench.host(2));
     let connected = [
         (
@@ -74,10 +83,10 @@ fn traffic(bench: &mut Bench, on: &On, mut between: impl FnMut(&mut Bench)) {
         ),
         (rdma, bench.connect_with(rdma, &over_rdma(2))),
     ];
-    for bytes in [4096, 65_536] {
+    for (bytes, depth) in loads {
         // Each has a namespace of its own, since both write.
         for (own, (host, (controller, namespaces))) in connected.iter().enumerate() {
-            let load = mix(controller, &namespaces[own], bytes, 8, on.ios(160));
+            let load = mix(controller, &namespaces[own], bytes, depth, on.ios(160));
             bench.at(*host).attach(Workload::new(load));
         }
         let busy = |bench: &mut Bench, host: usize| {
@@ -161,16 +170,16 @@ fn write_capture(name: &str, traced: &[Traced]) -> std::path::PathBuf {
 
 fn every_frame_of_both_transports_is_traced_byte_for_byte_in_order(on: &On) {
     // Rings small enough to go round several times: the functional card's engines take no time.
-    for (snap, ring) in [(9216, 4 << 20), (128, 1 << 18)] {
+    for (snap, loads) in [(9216, LIGHT), (128, HEAVY)] {
         let mut bench = Bench::new("traced", on);
         let options = TraceOptions {
             snap,
-            ring,
+            ring: 1 << 18,
             ..TraceOptions::default()
         };
         start(&mut bench, options);
         let mut traced = Vec::new();
-        traffic(&mut bench, on, |bench| {
+        traffic(&mut bench, on, loads, |bench| {
             take(bench, 40_000, &mut traced);
             while take(bench, 1 << 20, &mut traced) {}
         });
@@ -196,7 +205,7 @@ fn a_ring_too_small_loses_frames_and_counts_each_of_them(on: &On) {
         };
         start(&mut bench, options);
         let mut traced = Vec::new();
-        traffic(&mut bench, on, |bench| {
+        traffic(&mut bench, on, HEAVY, |bench| {
             if often {
                 take(bench, 4096, &mut traced);
             }
@@ -332,7 +341,7 @@ fn only_frames_of_the_wanted_port_are_traced() {
         ..TraceOptions::default()
     };
     start(&mut bench, options);
-    traffic(&mut bench, &On::functional(), |_| {});
+    traffic(&mut bench, &On::functional(), HEAVY, |_| {});
     let mut traced = Vec::new();
     let state = end(&mut bench, &mut traced);
     let packets = pcap::parse(&bench.captured()).expect("a capture");

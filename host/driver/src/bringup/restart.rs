@@ -2,7 +2,7 @@
 
 use sluice_device::Device;
 
-use super::{BringupError, Notice, Rig, Slot, wire};
+use super::{BringupError, LAST_ANSWERS, Notice, Rig, Slot, wire};
 use crate::card::{Card, CardError};
 
 impl<D: Device> Rig<D> {
@@ -54,6 +54,7 @@ impl<D: Device> Rig<D> {
         for number in std::mem::take(&mut self.subsystems).into_iter().rev() {
             self.card.remove_subsystem(number)?;
         }
+        self.card.wait_for_hosts(LAST_ANSWERS)?;
         for unit in self.ssds.iter_mut().rev() {
             let Slot::Serving(ssd) = &mut unit.slot else {
                 continue;

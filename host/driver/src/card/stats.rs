@@ -2,6 +2,8 @@
 //! Values are as the card has them: totals modulo 2^32. Adding them up over their wraps is the caller's affair, and so is
 //! asking a core for its counters first ([`Card::counters`]), if what it did within the last tenth of a second has to be in them.
 
+use std::time::Duration;
+
 use sluice_device::{Bar, BarError, Device};
 use sluice_wire::mgmt::{ANY_SUBSYSTEM, ControllerState, Opcode};
 use sluice_wire::stats::{
@@ -12,6 +14,9 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::commands::held;
 use super::{Card, CardError};
+
+/// How often it is looked whether hosts are gone.
+const GLANCE: Duration = Duration::from_micros(100);
 
 /// Latencies of reads and of writes, by bucket (`sluice_wire::stats::bucket_end`).
 pub type Histograms = [[u32; BUCKETS]; 2];
@@ -146,6 +151,29 @@ impl<D: Device> Card<D> {
             }
         }
         Ok(all)
+    }
+
+    /// Waits until no connection of a subsystem is left, and with that no command of a host's at an SSD; for `limit` at most. False if
+    /// there still is one. To be asked when subsystems have been removed.
+    ///
+    /// # Errors
+    /// [`CardError`] if packet memory cannot be reached.
+    pub fn wait_for_hosts(&self, limit: Duration) -> Result<bool, CardError> {
+        let clock = self.device.clock();
+        let give_up = clock.now() + limit;
+        loop {
+            let mut open = false;
+            for core in 1..u32::from(self.info.cores) {
+                let all = self.connection_counts(core)?;
+                open |= all
+                    .iter()
+                    .any(|c| c.state.open && c.state.subsystem != u8::MAX);
+            }
+            if !open || clock.now() >= give_up {
+                return Ok(!open);
+            }
+            clock.sleep(GLANCE);
+        }
     }
 
     /// Controller `cntlid`, if there is one.
