@@ -83,7 +83,7 @@ const STAGES: &[Stage] = &[
     },
     Stage {
         name: "demo: RTL card, in-process host",
-        long: false,
+        long: true,
         run: stages::demo_rtl_model,
     },
     Stage {
