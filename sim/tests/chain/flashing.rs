@@ -32,7 +32,10 @@ mod under_load;
 
 use under_load::UnderLoad;
 
-crate::over_both_transports! { an_update_under_load_loses_no_acknowledged_write }
+crate::over_both_transports! {
+    an_update_under_load_loses_no_acknowledged_write,
+    a_new_start_lets_commands_end_at_the_ssds_first,
+}
 
 fn root() -> SigningKey {
     SigningKey::from_seed([3; 32])
@@ -91,6 +94,20 @@ fn an_update_under_load_loses_no_acknowledged_write(over: Transport) {
         least: 1000,
     };
     under_load::update(&functional, over);
+}
+
+fn a_new_start_lets_commands_end_at_the_ssds_first(over: Transport) {
+    let mut setup = setup();
+    for ssd in &mut setup.ssds {
+        // Far longer than it takes to delete a queue.
+        ssd.latency = Latency {
+            read: 100_000,
+            write: 100_000,
+            other: 500,
+            ..Latency::ZERO
+        };
+    }
+    under_load::restart(&setup, over);
 }
 
 fn version(card: &mut Card<Box<dyn Device>>, slot: Slot) -> Result<u16, u32> {

@@ -71,6 +71,26 @@ pub fn update(what: &UnderLoad, over: Transport) {
     bench.drop_capture("it has the connections that the new start cut off");
 }
 
+/// A new start alone, with commands at the SSDs: they end there before the queues that they are in are deleted.
+pub fn restart(setup: &Setup, over: Transport) {
+    let name = named("restart-under-load", over);
+    let mut bench = Bench::with(&name, setup, &LinkConfig::default());
+    let hosts = [bench.host(1), bench.host(2)];
+    begin_loads(&mut bench, hosts, over);
+    let errors = ssd_errors(&bench);
+    bench = bench.restart_from_flash();
+    assert_eq!(ssd_errors(&bench), errors, "commands cut off at the SSDs");
+    for host in hosts {
+        end_load(&mut bench, host);
+    }
+    bench.drop_capture("it has the connections that the new start cut off");
+}
+
+fn ssd_errors(bench: &Bench) -> u64 {
+    let ssds = bench.server.ssds.iter();
+    ssds.map(|ssd| ssd.borrow().stats().errors).sum()
+}
+
 /// Card time for people.
 pub fn ms(clocks: Clock) -> String {
     format!("{:.2} ms of card time", clocks as f64 / MS as f64)
